@@ -1,0 +1,1 @@
+//! Benchmarks of the native core; run them with `cargo bench`.

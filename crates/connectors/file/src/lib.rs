@@ -1,0 +1,1 @@
+//! A connector that keeps objects as files in a directory.

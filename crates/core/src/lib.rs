@@ -1,0 +1,1 @@
+//! The words every part of proxystore shares: connectors, keys, payloads, errors.

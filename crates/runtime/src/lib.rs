@@ -1,0 +1,1 @@
+//! Drives connector operations to completion: fork-aware, with deadlines.

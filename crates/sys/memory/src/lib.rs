@@ -1,0 +1,1 @@
+//! Raw memory: borrowed segments, mappings and buffers that others may see.

@@ -1,0 +1,7 @@
+"""Pass-by-reference for distributed Python, with a Rust data plane."""
+
+from __future__ import annotations
+
+import importlib.metadata as _metadata
+
+__version__ = _metadata.version('proxystore')
