@@ -1,0 +1,58 @@
+"""Fixtures of all suites."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.interpreter import Interpreter, upstream_python
+from tests.support.processes import START_METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope='session')
+def upstream() -> Iterator[Interpreter]:
+    """A process in which the released original is installed: the oracle."""
+    with Interpreter(upstream_python()) as interpreter:
+        yield interpreter
+
+
+@pytest.fixture(scope='session')
+def peer() -> Iterator[Interpreter]:
+    """Another process of ours, that shares nothing with this one."""
+    with Interpreter(sys.executable) as interpreter:
+        yield interpreter
+
+
+@pytest.fixture(params=START_METHODS)
+def start_method(request: pytest.FixtureRequest) -> str:
+    """Each way of starting a child process in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def store_dir(tmp_path: Path) -> str:
+    """Path of a directory for a file connector, not made yet."""
+    return str(tmp_path / 'store')
+
+
+@pytest.fixture(autouse=True)
+def clean_registry() -> Iterator[None]:
+    """No test sees a store that another one left registered.
+
+    Leftovers are no failure: resolving a proxy registers its store by design.
+    """
+    _forget_stores()
+    yield
+    _forget_stores()
+
+
+def _forget_stores() -> None:
+    store = sys.modules.get('proxystore.store')
+    if store is not None:
+        store._stores.clear()

@@ -1,0 +1,1 @@
+"""What the suites share: other interpreters, child processes, leak checks."""
