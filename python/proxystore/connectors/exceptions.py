@@ -6,6 +6,8 @@ ConnectorError
 ├── ConnectorConfigError          (ValueError)           an option is unknown, missing or ill-typed
 ├── ConnectorKeyError             (ValueError)           a key that this connector cannot have made
 ├── ConnectorOSError              (OSError)              the operating system refused: errno, filename
+│   ├── ConnectorPathError        (FileNotFoundError)    the storage is not there, or no longer
+│   └── ConnectorPermissionError  (PermissionError)      this user may not
 ├── ConnectorTimeoutError         (TimeoutError)         the deadline passed
 ├── ConnectorUnavailableError     (ConnectionError)      the server or peer is gone
 ├── InternalError                                        a defect of proxystore itself: please report it
@@ -26,6 +28,8 @@ __all__ = [
     'ConnectorError',
     'ConnectorKeyError',
     'ConnectorOSError',
+    'ConnectorPathError',
+    'ConnectorPermissionError',
     'ConnectorTimeoutError',
     'ConnectorUnavailableError',
     'InternalError',
@@ -58,6 +62,14 @@ class ConnectorOSError(ConnectorError, OSError):
         strerror: What happened, and to which object.
         filename: Path of the file or directory, if there is one.
     """
+
+
+class ConnectorPathError(ConnectorOSError, FileNotFoundError):
+    """The directory or file that the connector works in is not there, or no longer."""
+
+
+class ConnectorPermissionError(ConnectorOSError, PermissionError):
+    """This user may not read or write where the connector keeps its objects."""
 
 
 class ConnectorTimeoutError(ConnectorError, TimeoutError):

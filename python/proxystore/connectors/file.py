@@ -1,0 +1,66 @@
+"""Connector that keeps objects as files in a directory.
+
+Any process that sees the directory can use it: of one host, or of several
+that share a file system.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar
+from typing import NamedTuple
+
+from proxystore.connectors.native import NativeDeferrableConnector
+from proxystore.serialize import BytesLike
+
+__all__ = ['BytesLike', 'FileConnector', 'FileKey']
+
+
+class FileKey(NamedTuple):
+    """Key of an object in a directory.
+
+    Attributes:
+        filename: Name of the object's file, a UUID in its canonical form.
+    """
+
+    filename: str
+
+
+class FileConnector(NativeDeferrableConnector[FileKey]):
+    """Connector that keeps objects as files in a directory.
+
+    On a local file system a large object is mapped, not read: `get` takes
+    tens of microseconds at any size, the bytes may be written to, and they
+    stay valid after the object is evicted.
+
+    Args:
+        store_dir: Directory of the objects, made if it is not there. A
+            relative path is taken from the current directory of this process.
+        clear: Remove the directory, with everything in it, at an explicit
+            `close()`; never at garbage collection or exit.
+        buffering: Accepted for compatibility and kept in `config()`: objects
+            go to the file in one piece, so there is nothing to buffer.
+        fsync: Wait until the storage device has the object before `put`
+            returns.
+
+    Raises:
+        ConnectorConfigError: If an option is ill-typed.
+        ConnectorOSError: If the directory cannot be made or opened.
+    """
+
+    kind: ClassVar[str] = 'file'
+    key_type: ClassVar[type[FileKey]] = FileKey
+
+    def __init__(
+        self,
+        store_dir: str | os.PathLike[str],
+        *,
+        clear: bool = True,
+        buffering: int = -1,
+        fsync: bool = False,
+    ) -> None:
+        self.store_dir = os.path.abspath(os.fspath(store_dir))  # noqa: PTH100
+        super().__init__(store_dir=self.store_dir, clear=clear, buffering=buffering, fsync=fsync)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(directory={self.store_dir})'
