@@ -1,1 +1,23 @@
 //! Raw memory: borrowed segments, mappings and buffers that others may see.
+//!
+//! Every byte that the data plane moves is somebody else's while it moves: an array that another
+//! thread may write to, or a file that another process has mapped. A Rust `&[u8]` promises that
+//! nobody writes, and that promise cannot be kept here, so this crate works with raw pointers and
+//! offers the safe words that everything above it is written in.
+//!
+//! # Layout
+//!
+//! * [`segment`]: [`Segment`], borrowed bytes that others may be writing to, and how to write them
+//!   to a descriptor.
+//! * [`mapping`]: [`Mapping`], a private, copy-on-write view of a file.
+//! * [`memory`]: [`Memory`], what a get returns: owned bytes, or a mapping.
+
+pub mod mapping;
+pub mod memory;
+pub mod segment;
+
+pub use self::{
+    mapping::Mapping,
+    memory::{Memory, ReadError},
+    segment::{Segment, write_all, write_vectored},
+};

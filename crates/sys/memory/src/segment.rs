@@ -1,0 +1,328 @@
+//! Borrowed bytes that others may be writing to.
+
+use std::{
+    fmt, io,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ops::{Bound, RangeBounds},
+    os::fd::{AsFd, AsRawFd},
+    ptr::{self, NonNull},
+};
+
+/// The most segments that one `writev(2)` takes on Linux.
+const IOV_MAX: usize = 1024;
+
+/// Segments gathered on the stack for one system call; longer lists take several calls.
+const GATHERED: usize = 64;
+
+/// Borrowed bytes that others may be writing to meanwhile.
+///
+/// Unlike `&[u8]`, a segment does not promise that the bytes stay what they are: it is read through
+/// raw pointers only. A reader that races with a writer gets some mixture of old and new bytes,
+/// byte by byte, and nothing worse.
+#[derive(Clone, Copy)]
+pub struct Segment<'a> {
+    pointer: NonNull<u8>,
+    len: usize,
+    memory: PhantomData<&'a [u8]>,
+}
+
+impl Segment<'_> {
+    /// A segment without bytes.
+    pub const EMPTY: Self = Self {
+        pointer: NonNull::dangling(),
+        len: 0,
+        memory: PhantomData,
+    };
+
+    /// A segment over `len` bytes at `pointer`.
+    ///
+    /// # Safety
+    ///
+    /// The memory must stay allocated and readable for `'a`. It may be written to meanwhile, by
+    /// other threads or processes.
+    #[must_use]
+    pub const unsafe fn from_raw_parts(pointer: NonNull<u8>, len: usize) -> Self {
+        Self {
+            pointer,
+            len,
+            memory: PhantomData,
+        }
+    }
+
+    /// The address of the first byte; dangling if the segment is empty.
+    #[must_use]
+    pub const fn as_ptr(&self) -> *const u8 {
+        self.pointer.as_ptr()
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The part of this segment within `range`, cut at its end.
+    #[must_use]
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&end) => end.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => self.len,
+        };
+        let start = start.min(self.len);
+        let end = end.clamp(start, self.len);
+        // SAFETY: `start <= self.len`, so the address stays within the memory that whoever made
+        // this segment promised, or one past its end.
+        let pointer = unsafe { self.pointer.add(start) };
+        Self {
+            pointer,
+            len: end - start,
+            memory: PhantomData,
+        }
+    }
+
+    /// Copies as many bytes as fit into `target` and returns how many.
+    pub fn copy_to(&self, target: &mut [u8]) -> usize {
+        let len = self.len.min(target.len());
+        // SAFETY: whoever made this segment promised `len` readable bytes; `target` is ours alone,
+        // so the two do not overlap. The bytes may change while they are copied, which mixes old
+        // and new bytes: no reference to the source exists that would forbid it.
+        unsafe { ptr::copy_nonoverlapping(self.as_ptr(), target.as_mut_ptr(), len) };
+        len
+    }
+
+    /// A copy of the bytes.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::<u8>::with_capacity(self.len);
+        // SAFETY: the source is readable for `len` bytes by the promise of whoever made this
+        // segment, the target was just allocated for as many, and they become initialised here.
+        unsafe {
+            ptr::copy_nonoverlapping(self.as_ptr(), bytes.as_mut_ptr(), self.len);
+            bytes.set_len(self.len);
+        }
+        bytes
+    }
+
+    /// Hands the bytes to `visit` piece by piece, each copied into `buffer` first, so that what
+    /// `visit` sees does not change under it. Copies nothing if `buffer` is empty.
+    pub fn for_each_copied(&self, buffer: &mut [u8], mut visit: impl FnMut(&[u8])) {
+        if buffer.is_empty() {
+            return;
+        }
+        let mut offset = 0;
+        while offset < self.len {
+            let copied = self.slice(offset..).copy_to(buffer);
+            visit(&buffer[..copied]);
+            offset += copied;
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Segment<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self {
+            pointer: NonNull::from(bytes).cast(),
+            len: bytes.len(),
+            memory: PhantomData,
+        }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Segment<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::from(bytes.as_slice())
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Segment<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::from(bytes.as_slice())
+    }
+}
+
+impl fmt::Debug for Segment<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Segment")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+// SAFETY: a segment only ever reads, through raw pointers and without any state of its own; the
+// memory outlives `'a` on every thread by the promise of whoever made it.
+unsafe impl Send for Segment<'_> {}
+// SAFETY: as for `Send`; a shared segment can do no more than an owned one, as it is `Copy`.
+unsafe impl Sync for Segment<'_> {}
+
+/// Writes the first bytes of `segments`, in order, with one system call, and returns how many.
+///
+/// # Errors
+///
+/// Whatever `writev(2)` answers, `Interrupted` included.
+pub fn write_vectored(descriptor: impl AsFd, segments: &[Segment<'_>]) -> io::Result<usize> {
+    let mut gathered = [const { MaybeUninit::<libc::iovec>::uninit() }; GATHERED];
+    let mut count: libc::c_int = 0;
+    let parts = segments.iter().filter(|segment| !segment.is_empty());
+    for (slot, segment) in gathered.iter_mut().zip(parts) {
+        slot.write(libc::iovec {
+            iov_base: segment.pointer.as_ptr().cast(),
+            iov_len: segment.len,
+        });
+        count += 1;
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    const { assert!(GATHERED <= IOV_MAX) };
+    let descriptor = descriptor.as_fd().as_raw_fd();
+    // SAFETY: the first `count` entries were written above, `count <= IOV_MAX`, and each names
+    // memory that whoever made its segment promised to be readable. The kernel only reads it.
+    let written = unsafe { libc::writev(descriptor, gathered.as_ptr().cast(), count) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes all bytes of `segments`, in order.
+///
+/// Goes on after short writes and interruptions, whatever the length of the list and of its parts
+/// (one `writev(2)` takes at most 1024 parts and 2 GiB less one page).
+///
+/// # Errors
+///
+/// Whatever `writev(2)` answers; some bytes may have been written then. `WriteZero` if the system
+/// takes no more bytes without saying why.
+pub fn write_all(descriptor: impl AsFd, segments: &[Segment<'_>]) -> io::Result<()> {
+    let descriptor = descriptor.as_fd();
+    let mut rest = segments;
+    while let Some((first, others)) = rest.split_first() {
+        if first.is_empty() {
+            rest = others;
+            continue;
+        }
+        let mut written = write_once(descriptor, rest)?;
+        while let Some((first, others)) = rest.split_first() {
+            if written >= first.len {
+                written -= first.len;
+                rest = others;
+                continue;
+            }
+            if written > 0 {
+                // The system stopped within a part: finish it alone, then go on with whole ones.
+                let mut part = first.slice(written..);
+                while !part.is_empty() {
+                    let more = write_once(descriptor, &[part])?;
+                    part = part.slice(more..);
+                }
+                rest = others;
+            }
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn write_once(descriptor: impl AsFd, segments: &[Segment<'_>]) -> io::Result<usize> {
+    loop {
+        match write_vectored(&descriptor, segments) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Seek},
+        os::unix::net::UnixStream,
+        thread,
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn slices_are_cut_at_the_end() {
+        let segment = Segment::from(b"abcdef");
+        assert_eq!(segment.slice(2..4).to_vec(), b"cd");
+        assert_eq!(segment.slice(..=1).to_vec(), b"ab");
+        assert_eq!(segment.slice(4..100).to_vec(), b"ef");
+        assert!(segment.slice(100..).is_empty());
+        let (start, end) = (4, 2);
+        assert!(segment.slice(start..end).is_empty());
+        assert!(Segment::EMPTY.slice(1..).is_empty());
+    }
+
+    #[test]
+    fn copies_stop_at_the_shorter_side() {
+        let mut target = [0; 4];
+        assert_eq!(Segment::from(b"ab").copy_to(&mut target), 2);
+        assert_eq!(&target, b"ab\0\0");
+        assert_eq!(Segment::from(b"abcdef").copy_to(&mut target), 4);
+        assert_eq!(&target, b"abcd");
+    }
+
+    #[test]
+    fn short_writes_into_a_full_socket_are_continued() {
+        let parts: Vec<Vec<u8>> = (0..50_u8).map(|part| vec![part; 20_001]).collect();
+        let segments: Vec<_> = parts.iter().map(Segment::from).collect();
+        let (writer, mut reader) = UnixStream::pair().expect("a socket pair");
+        let received = thread::scope(|scope| {
+            let received = scope.spawn(move || {
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes).map(|_| bytes)
+            });
+            write_all(&writer, &segments).expect("everything is taken");
+            drop(writer);
+            received.join().expect("the reader ends").expect("a read")
+        });
+        assert_eq!(received, parts.concat());
+    }
+
+    #[test]
+    fn a_refused_write_is_an_error() {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("the device");
+        let error = write_all(&full, &[Segment::from(b"x")]).expect_err("no room");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    proptest! {
+        #[test]
+        fn gather_lists_arrive_in_order(
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..200),
+        ) {
+            let segments: Vec<_> = parts.iter().map(Segment::from).collect();
+            let mut file = tempfile::tempfile()?;
+            write_all(&file, &segments)?;
+            file.rewind()?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            prop_assert_eq!(bytes, parts.concat());
+        }
+
+        #[test]
+        fn pieces_join_to_the_whole(bytes in prop::collection::vec(any::<u8>(), 0..100), size in 1..9_usize) {
+            let mut joined = Vec::<u8>::new();
+            Segment::from(&bytes).for_each_copied(&mut vec![0; size], |piece| joined.extend(piece));
+            prop_assert_eq!(joined, bytes);
+        }
+    }
+}
