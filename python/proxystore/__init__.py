@@ -4,4 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata as _metadata
 
+from proxystore import _absent
+
 __version__ = _metadata.version('proxystore')
+
+_absent.install()

@@ -1,0 +1,272 @@
+"""The sending end of a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from proxystore.store import unregister_store
+from proxystore.stream.events import (
+    EndOfStreamEvent,
+    EventBatch,
+    NewObjectEvent,
+    NewObjectKeyEvent,
+    event_to_bytes,
+)
+from proxystore.stream.exceptions import TopicClosedError
+from proxystore.stream.filters import NullFilter
+from proxystore.stream.protocols import EventPublisher, MessagePublisher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+    from proxystore.store.base import Store
+    from proxystore.stream.events import Event
+    from proxystore.stream.protocols import Filter, Publisher
+
+T = TypeVar('T')
+
+
+@dataclasses.dataclass
+class _Item(Generic[T]):
+    obj: T
+    evict: bool
+    metadata: dict[str, Any]
+
+
+@dataclasses.dataclass
+class _Topic(Generic[T]):
+    items: list[_Item[T]] = dataclasses.field(default_factory=list[_Item[T]])
+    closed: bool = False
+
+
+class StreamProducer(Generic[T]):
+    """Sends objects to topics of a message broker.
+
+    Objects of a topic that has a store go into it, and the broker carries only their keys. Those of
+    a topic without one travel in the event itself.
+
+    As a context manager it is closed at the end of the body.
+
+    Several threads may share a producer. What `send` accepted is published or stays buffered: where
+    publishing a batch fails, its objects are taken back out of the store and into the buffer.
+
+    Args:
+        publisher: Sending side of the broker.
+        aggregator: Makes one object of each batch, which is then sent instead of the batch. Its
+            metadata are those of the batch merged, later ones first; it is evicted on resolve if
+            any object of the batch was to be.
+        batch_size: Number of objects of a topic that are published together. Fewer wait until
+            `flush`, `flush_topic`, `close_topics` or `close`.
+        default_store: Store of the topics that are not in `stores`. None sends their objects
+            within the events.
+        filter_: Called with the metadata of each object; the object is dropped if it returns True.
+        stores: Store of each topic; None as a store sends the topic's objects within the events.
+
+    Raises:
+        TypeError: If `publisher` is neither an `EventPublisher` nor a `MessagePublisher`.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        *,
+        aggregator: Callable[[list[T]], T] | None = None,
+        batch_size: int = 1,
+        default_store: Store[Any] | None = None,
+        filter_: Filter | None = None,
+        stores: Mapping[str, Store[Any] | None] | None = None,
+    ) -> None:
+        if not isinstance(publisher, (EventPublisher, MessagePublisher)):
+            msg = (
+                f'{type(publisher).__name__} cannot publish: it has the methods of neither '
+                'EventPublisher (send_events, close) nor MessagePublisher (send_message, close).'
+            )
+            raise TypeError(msg)
+        self.publisher = publisher
+        self._aggregator = aggregator
+        self._batch_size = batch_size
+        self._default_store = default_store
+        self._filter: Filter = NullFilter() if filter_ is None else filter_
+        self._stores: Mapping[str, Store[Any] | None] = {} if stores is None else stores
+        self._topics: defaultdict[str, _Topic[T]] = defaultdict(_Topic)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        exc_traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except Exception as e:
+            if exc_value is None:
+                raise
+            exc_value.add_note(f'Closing the stream producer failed too: {e!r}')
+
+    def close(
+        self,
+        *,
+        topics: Iterable[str] = (),
+        publisher: bool = True,
+        stores: bool = False,
+    ) -> None:
+        """Publishes what is buffered, then lets go of the broker and of the stores.
+
+        What is to be closed is closed even if publishing fails.
+
+        Args:
+            topics: Topics to close first, as by `close_topics`.
+            publisher: Whether to close the publisher.
+            stores: Whether to close and unregister the stores.
+        """
+        with contextlib.ExitStack() as closing:
+            if publisher:
+                closing.callback(self.publisher.close)
+            if stores:
+                for store in {self._default_store, *self._stores.values()}:
+                    if store is not None:
+                        closing.callback(store.close)
+                        closing.callback(unregister_store, store)
+            self.close_topics(*topics)
+            self.flush()
+
+    def close_topics(self, *topics: str) -> None:
+        """Publishes what is buffered for these topics and tells their consumers that they ended.
+
+        Args:
+            topics: Topics to close. One that is closed already is announced to have ended again,
+                which ends one more consumer of a shared queue.
+        """
+        for topic in topics:
+            with self._lock:
+                self._topics[topic].closed = True
+            self._publish_buffered(topic, end=True)
+
+    def flush(self) -> None:
+        """Publishes what is buffered, topic by topic."""
+        for topic in list(self._topics):
+            self.flush_topic(topic)
+
+    def flush_topic(self, topic: str) -> None:
+        """Publishes what is buffered for one topic.
+
+        Args:
+            topic: The topic; nothing happens if it is unknown.
+        """
+        self._publish_buffered(topic)
+
+    def send(
+        self,
+        topic: str,
+        obj: T,
+        *,
+        evict: bool = True,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Sends an object to the consumers of a topic.
+
+        Args:
+            topic: The topic.
+            obj: The object.
+            evict: Whether the store lets go of the object when the first consumer has resolved it.
+                Without a store it has no meaning.
+            metadata: What consumers may know about the object without resolving it. Not copied.
+
+        Raises:
+            TopicClosedError: If the topic has been closed.
+            Exception: Whatever the filter, the aggregator, the store or the publisher raise; this
+                object is then not sent, those buffered before it stay buffered.
+        """
+        item = _Item(obj, evict, {} if metadata is None else metadata)
+        with self._lock:
+            buffer = self._topics[topic]
+            if buffer.closed:
+                msg = f'Topic "{topic}" has been closed.'
+                raise TopicClosedError(msg)
+        if self._filter(item.metadata):
+            return
+        with self._lock:
+            buffer.items.append(item)
+            if len(buffer.items) < self._batch_size:
+                return
+        self._publish_buffered(topic, sending=item)
+
+    def _publish_buffered(
+        self,
+        topic: str,
+        *,
+        sending: _Item[T] | None = None,
+        end: bool = False,
+    ) -> None:
+        with self._lock:
+            if topic not in self._topics:
+                return
+            buffer = self._topics[topic]
+            items, buffer.items = buffer.items, []
+        if not items and not end:
+            return
+        try:
+            self._publish(topic, items, end=end)
+        except BaseException:
+            with self._lock:
+                buffer.items[:0] = [item for item in items if item is not sending]
+            raise
+
+    def _publish(self, topic: str, items: list[_Item[T]], *, end: bool) -> None:
+        items = self._aggregate(items)
+        store = self._stores.get(topic, self._default_store)
+        events: list[Event] = []
+        with contextlib.ExitStack() as undo:
+            if store is None:
+                events += [NewObjectEvent(topic, item.obj, item.metadata) for item in items]
+            elif items:
+                keys = store.put_batch([item.obj for item in items])
+                for key in keys:
+                    undo.callback(_evict_quietly, store, key)
+                config = store.config()
+                events += [
+                    NewObjectKeyEvent.from_key(
+                        key,
+                        evict=item.evict,
+                        metadata=item.metadata,
+                        store_config=config,
+                        topic=topic,
+                    )
+                    for key, item in zip(keys, items, strict=True)
+                ]
+            if end:
+                events.append(EndOfStreamEvent(topic))
+            self._send_events(EventBatch(topic, events))
+            undo.pop_all()
+
+    def _aggregate(self, items: list[_Item[T]]) -> list[_Item[T]]:
+        if self._aggregator is None or not items:
+            return items
+        metadata: dict[str, Any] = {}
+        for item in items:
+            metadata.update(item.metadata)
+        whole = self._aggregator([item.obj for item in items])
+        return [_Item(whole, any(item.evict for item in items), metadata)]
+
+    def _send_events(self, events: EventBatch) -> None:
+        # The method is looked for by name: isinstance of a protocol takes microseconds.
+        if hasattr(self.publisher, 'send_events'):
+            cast('EventPublisher', self.publisher).send_events(events)
+        else:
+            message = event_to_bytes(events)
+            cast('MessagePublisher', self.publisher).send_message(events.topic, message)
+
+
+def _evict_quietly(store: Store[Any], key: tuple[Any, ...]) -> None:
+    # The error that made publishing fail is the one to tell.
+    with contextlib.suppress(Exception):
+        store.evict(key)

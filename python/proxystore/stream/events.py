@@ -1,0 +1,224 @@
+"""The events of a stream, and their form on the wire.
+
+On the wire an event is a serialized dictionary of its fields plus `event_type`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from proxystore.serialize import SerializationError, deserialize, serialize
+from proxystore.utils.imports import get_object_path, import_from_path
+
+if TYPE_CHECKING:
+    from proxystore.store.config import StoreConfig
+
+T = TypeVar('T')
+
+
+@dataclasses.dataclass
+class EndOfStreamEvent:
+    """No more events will follow in this topic.
+
+    Attributes:
+        topic: Topic that ended.
+    """
+
+    topic: str
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Makes the event from its fields."""
+        return _from_fields(cls, data)
+
+
+@dataclasses.dataclass
+class NewObjectEvent:
+    """A new object, which the event itself carries.
+
+    Attributes:
+        topic: Topic that the object was sent to.
+        obj: The object.
+        metadata: What the producer said about it.
+    """
+
+    topic: str
+    obj: Any
+    metadata: dict[str, Any]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Makes the event from its fields."""
+        return _from_fields(cls, data)
+
+
+@dataclasses.dataclass
+class NewObjectKeyEvent:
+    """A new object, which lies in a store.
+
+    Attributes:
+        topic: Topic that the object was sent to.
+        key_type: Import path of the class of the object's key.
+        raw_key: Fields of the key.
+        evict: Whether the object is evicted once it is resolved.
+        metadata: What the producer said about the object.
+        store_config: Configuration of the store.
+    """
+
+    topic: str
+    key_type: str
+    raw_key: list[Any]
+    evict: bool
+    metadata: dict[str, Any]
+    store_config: StoreConfig
+
+    @classmethod
+    def from_key(
+        cls,
+        key: tuple[Any, ...],
+        *,
+        evict: bool,
+        metadata: dict[str, Any],
+        store_config: StoreConfig,
+        topic: str,
+    ) -> Self:
+        """Makes the event from a connector's key.
+
+        Args:
+            key: Key of the object, a named tuple.
+            evict: Whether the object is evicted once it is resolved.
+            metadata: What there is to say about the object.
+            store_config: Configuration of the store that holds the object.
+            topic: Topic that the object is sent to.
+        """
+        return cls(
+            topic=topic,
+            key_type=get_object_path(type(key)),
+            raw_key=list(key),
+            evict=evict,
+            metadata=metadata,
+            store_config=store_config,
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Makes the event from its fields."""
+        return _from_fields(cls, data)
+
+    def get_key(self) -> Any:
+        """Returns the object's key as the connector made it.
+
+        Raises:
+            ImportError: If the class of the key cannot be imported.
+        """
+        return import_from_path(self.key_type)(*self.raw_key)
+
+
+Event = EndOfStreamEvent | NewObjectEvent | NewObjectKeyEvent
+"""Any single event."""
+
+
+@dataclasses.dataclass
+class EventBatch:
+    """Events of one topic that are published together.
+
+    Attributes:
+        topic: Topic of all of them.
+        events: The events, in order.
+    """
+
+    topic: str
+    events: list[Event]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Makes the batch from its fields, `events` being a list of dictionaries."""
+        batch = _from_fields(cls, data)
+        fields = cast('list[dict[str, Any]]', batch.events)
+        batch.events = [cast('Event', dict_to_event(event)) for event in fields]
+        return batch
+
+
+_TYPES: dict[str, type[Event | EventBatch]] = {
+    'END_OF_STREAM': EndOfStreamEvent,
+    'NEW_OBJECT': NewObjectEvent,
+    'NEW_OBJECT_KEY': NewObjectKeyEvent,
+    'EVENT_BATCH': EventBatch,
+}
+_NAMES = {type_: name for name, type_ in _TYPES.items()}
+
+
+def event_to_dict(event: Event | EventBatch) -> dict[str, Any]:
+    """Returns the fields of an event, and its type as `event_type`.
+
+    Objects and metadata are referred to, not copied.
+
+    Raises:
+        TypeError: If `event` is not an event.
+    """
+    try:
+        name = _NAMES[type(event)]
+    except KeyError:
+        msg = f'Expected a stream event, got {type(event).__name__}.'
+        raise TypeError(msg) from None
+    data = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    if isinstance(event, EventBatch):
+        data['events'] = [event_to_dict(single) for single in event.events]
+    data['event_type'] = name
+    return data
+
+
+def dict_to_event(data: dict[str, Any]) -> Event | EventBatch:
+    """Makes an event from the dictionary that `event_to_dict` returned.
+
+    Fields that this version does not know are left out, with a warning.
+
+    Raises:
+        ValueError: If the type of the event is missing or unknown, or a field is missing.
+    """
+    name = data.get('event_type')
+    if not isinstance(name, str) or name not in _TYPES:
+        msg = f'Unknown type of stream event {name!r}; known are {", ".join(_TYPES)}.'
+        raise ValueError(msg)
+    fields = {key: value for key, value in data.items() if key != 'event_type'}
+    return _TYPES[name].from_dict(fields)
+
+
+def event_to_bytes(event: Event | EventBatch) -> bytes:
+    """Serializes an event.
+
+    Raises:
+        SerializationError: If the object or the metadata that it carries cannot be serialized.
+        TypeError: If `event` is not an event.
+    """
+    return serialize(event_to_dict(event))
+
+
+def bytes_to_event(s: bytes) -> Event | EventBatch:
+    """Deserializes an event.
+
+    Raises:
+        SerializationError: If the bytes are not a serialized event.
+        ValueError: If they are, but of an unknown type or with a field missing.
+    """
+    data = deserialize(s)
+    if not isinstance(data, dict):
+        msg = f'Expected a serialized stream event, got a serialized {type(data).__name__}.'
+        raise SerializationError(msg)
+    return dict_to_event(cast('dict[str, Any]', data))
+
+
+def _from_fields(cls: type[T], data: dict[str, Any]) -> T:
+    known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if missing := known - data.keys():
+        msg = f'{cls.__name__} lacks the field {", ".join(sorted(missing))}.'
+        raise ValueError(msg)
+    if unknown := data.keys() - known:
+        warnings.warn(
+            f'{cls.__name__} has fields that this version of proxystore does not know and leaves '
+            f'out: {", ".join(sorted(unknown))}.',
+            stacklevel=3,
+        )
+    return cls(**{name: data[name] for name in known})

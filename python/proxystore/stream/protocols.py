@@ -1,0 +1,104 @@
+"""What a producer and a consumer expect of a message broker's shim, and of a filter.
+
+A shim moves either messages (bytes, which the stream makes of its events) or the events themselves;
+the second suits brokers that carry Python objects or have a wire format of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Self, Union, runtime_checkable
+
+if TYPE_CHECKING:
+    from proxystore.stream.events import EventBatch
+
+
+@runtime_checkable
+class EventPublisher(Protocol):
+    """The sending side of a broker that takes events."""
+
+    def close(self) -> None:
+        """Releases the connection to the broker. Consumers are not told."""
+        ...
+
+    def send_events(self, events: EventBatch) -> None:
+        """Publishes events, in order, to the topic that the batch names."""
+        ...
+
+
+@runtime_checkable
+class EventSubscriber(Protocol):
+    """The receiving side of a broker that gives events."""
+
+    def __iter__(self) -> Self:
+        """Returns itself."""
+        ...
+
+    def __next__(self) -> EventBatch:
+        """Same as `next_events`."""
+        ...
+
+    def close(self) -> None:
+        """Releases the connection to the broker."""
+        ...
+
+    def next_events(self) -> EventBatch:
+        """Waits for the next events.
+
+        Raises:
+            StopIteration: If there will be no more.
+        """
+        ...
+
+
+@runtime_checkable
+class MessagePublisher(Protocol):
+    """The sending side of a broker that takes bytes."""
+
+    def close(self) -> None:
+        """Releases the connection to the broker. Consumers are not told."""
+        ...
+
+    def send_message(self, topic: str, message: bytes) -> None:
+        """Publishes one message to a topic."""
+        ...
+
+
+@runtime_checkable
+class MessageSubscriber(Protocol):
+    """The receiving side of a broker that gives bytes."""
+
+    def __iter__(self) -> Self:
+        """Returns itself."""
+        ...
+
+    def __next__(self) -> bytes:
+        """Same as `next_message`."""
+        ...
+
+    def close(self) -> None:
+        """Releases the connection to the broker."""
+        ...
+
+    def next_message(self) -> bytes:
+        """Waits for the next message.
+
+        Raises:
+            StopIteration: If there will be no more.
+        """
+        ...
+
+
+class Filter(Protocol):
+    """Decides by its metadata whether an object is dropped from a stream."""
+
+    def __call__(self, metadata: dict[str, Any]) -> bool:
+        """Returns True to drop the object."""
+        ...
+
+
+# Names in quotes cannot be joined by `|` at run time, and the aliases exist at run time.
+Publisher = Union['EventPublisher', 'MessagePublisher']
+"""Either kind of sending side."""
+
+Subscriber = Union['EventSubscriber', 'MessageSubscriber']
+"""Either kind of receiving side."""

@@ -1,0 +1,1 @@
+"""Message brokers for streams, one module each."""
