@@ -1,4 +1,18 @@
 //! The Python extension module `proxystore._native`.
+//!
+//! # Layout
+//!
+//! * `door`: the one way out of the interpreter.
+//! * `buffer`: bytes in and out by the buffer protocol, without a copy.
+//! * `convert`, `errors`, `logging`: keys and configurations, exceptions, log records.
+//! * `connector`: the one class for all native connectors.
+
+mod buffer;
+mod connector;
+mod convert;
+mod door;
+mod errors;
+mod logging;
 
 use pyo3::prelude::*;
 
@@ -6,8 +20,14 @@ use pyo3::prelude::*;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::buffer::PyMemory;
+    #[pymodule_export]
+    use crate::connector::PyConnector;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        crate::logging::install(module.py())
     }
 }

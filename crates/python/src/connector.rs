@@ -1,0 +1,153 @@
+//! The one Python class for all native connectors.
+
+use std::sync::Arc;
+
+use proxystore::{CloseOptions, Connector, Deadline, Payload};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyType};
+
+use crate::buffer::{self, Gathered};
+use crate::convert;
+use crate::door;
+use crate::errors;
+
+/// A connector of the native table, opened with the options of a dictionary.
+///
+/// Keys are instances of the named tuple given to the constructor; everything else about them is
+/// the connector's business.
+#[pyclass(frozen, name = "Connector", module = "proxystore._native")]
+pub(crate) struct PyConnector {
+    connector: Arc<dyn Connector>,
+    key_type: Py<PyType>,
+}
+
+#[pymethods]
+impl PyConnector {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        kind: &str,
+        options: &Bound<'_, PyDict>,
+        key_type: Bound<'_, PyType>,
+    ) -> PyResult<Self> {
+        let config = convert::config_from_python(options)?;
+        let connector = door::call(py, || proxystore::registry().open(kind, &config))?;
+        Ok(Self {
+            connector,
+            key_type: key_type.unbind(),
+        })
+    }
+
+    #[pyo3(signature = (clear=None))]
+    fn close(&self, py: Python<'_>, clear: Option<bool>) -> PyResult<()> {
+        let options = CloseOptions { clear };
+        door::run(py, Deadline::never(), |deadline| {
+            self.connector.close(options, deadline)
+        })
+    }
+
+    fn config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        convert::config_to_python(py, &self.connector.config())
+    }
+
+    fn evict(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = key.py();
+        let key = convert::key_from_python(key, self.key_type.bind(py))?;
+        door::run(py, Deadline::never(), |deadline| {
+            self.connector.evict(&key, deadline)
+        })
+    }
+
+    fn exists(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = key.py();
+        let key = convert::key_from_python(key, self.key_type.bind(py))?;
+        door::run(py, Deadline::never(), |deadline| {
+            self.connector.exists(&key, deadline)
+        })
+    }
+
+    fn get<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = key.py();
+        let key = convert::key_from_python(key, self.key_type.bind(py))?;
+        let memory = door::run(py, Deadline::never(), |deadline| {
+            self.connector.get(&key, deadline)
+        })?;
+        memory
+            .map(|memory| buffer::into_python(py, memory))
+            .transpose()
+    }
+
+    fn get_batch<'py>(&self, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let py = keys.py();
+        let key_type = self.key_type.bind(py);
+        let keys = keys
+            .try_iter()?
+            .map(|key| convert::key_from_python(&key?, key_type))
+            .collect::<PyResult<Vec<_>>>()?;
+        let objects = door::run(py, Deadline::never(), |deadline| {
+            self.connector.get_batch(&keys, deadline)
+        })?;
+        let objects = objects
+            .into_iter()
+            .map(|memory| {
+                memory
+                    .map(|memory| buffer::into_python(py, memory))
+                    .transpose()
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, objects)
+    }
+
+    fn new_key<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let key = self
+            .connector
+            .new_key()
+            .map_err(|error| errors::to_python(py, &error))?;
+        convert::key_to_python(&key, self.key_type.bind(py))
+    }
+
+    fn put<'py>(&self, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = obj.py();
+        let object = Gathered::borrow(obj)?;
+        let payload = object.payload();
+        let key = door::run(py, Deadline::never(), |deadline| {
+            self.connector.put(payload, deadline)
+        })?;
+        convert::key_to_python(&key, self.key_type.bind(py))
+    }
+
+    fn put_batch<'py>(&self, objs: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let py = objs.py();
+        let objects = objs
+            .try_iter()?
+            .map(|object| Gathered::borrow(&object?))
+            .collect::<PyResult<Vec<_>>>()?;
+        let payloads: Vec<Payload<'_>> = objects.iter().map(Gathered::payload).collect();
+        let keys = door::run(py, Deadline::never(), |deadline| {
+            self.connector.put_batch(&payloads, deadline)
+        })?;
+        let key_type = self.key_type.bind(py);
+        let keys = keys
+            .iter()
+            .map(|key| convert::key_to_python(key, key_type))
+            .collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, keys)
+    }
+
+    fn set(&self, key: &Bound<'_, PyAny>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = key.py();
+        let key = convert::key_from_python(key, self.key_type.bind(py))?;
+        let object = Gathered::borrow(obj)?;
+        let payload = object.payload();
+        door::run(py, Deadline::never(), |deadline| {
+            self.connector.set(&key, payload, deadline)
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<proxystore._native.Connector of kind {}>",
+            self.connector.kind()
+        )
+    }
+}

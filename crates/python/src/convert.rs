@@ -1,0 +1,146 @@
+//! Keys and configurations, between Python and the core.
+
+use proxystore::{Config, Field, Key, Value};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+
+use crate::errors;
+
+/// The key that the named tuple `object` of class `class` stands for.
+///
+/// # Errors
+///
+/// `ConnectorKeyError` if it is not of that class, or holds what no key holds.
+pub(crate) fn key_from_python(
+    object: &Bound<'_, PyAny>,
+    class: &Bound<'_, PyType>,
+) -> PyResult<Key> {
+    if !object.is_instance(class)? {
+        return Err(errors::foreign_key(
+            object.py(),
+            format!(
+                "expected a key of type {}, not {} of type {}",
+                class.qualname()?,
+                object.repr()?,
+                object.get_type().qualname()?,
+            ),
+        ));
+    }
+    fields(object.cast::<PyTuple>()?)
+}
+
+fn fields(tuple: &Bound<'_, PyTuple>) -> PyResult<Key> {
+    tuple
+        .iter()
+        .map(|item| field(&item))
+        .collect::<PyResult<Vec<_>>>()
+        .map(Key::new)
+}
+
+fn field(item: &Bound<'_, PyAny>) -> PyResult<Field> {
+    if let Ok(text) = item.cast::<PyString>() {
+        return Ok(Field::Text(text.to_cow()?.into()));
+    }
+    if item.is_none() {
+        return Ok(Field::Absent);
+    }
+    if let Ok(number) = item.extract::<i64>() {
+        return Ok(Field::Integer(number));
+    }
+    if let Ok(tuple) = item.cast::<PyTuple>() {
+        return fields(tuple).map(Field::Nested);
+    }
+    Err(errors::foreign_key(
+        item.py(),
+        format!(
+            "a key holds text, integers of 64 bits, None and tuples of these, not {} of type {}",
+            item.repr()?,
+            item.get_type().qualname()?,
+        ),
+    ))
+}
+
+/// The named tuple of class `class` with the fields of `key`.
+pub(crate) fn key_to_python<'py>(
+    key: &Key,
+    class: &Bound<'py, PyType>,
+) -> PyResult<Bound<'py, PyAny>> {
+    class.call1(tuple(class.py(), key)?)
+}
+
+fn tuple<'py>(py: Python<'py>, key: &Key) -> PyResult<Bound<'py, PyTuple>> {
+    let items = key.fields().iter().map(|field| match field {
+        Field::Absent => Ok(py.None().into_bound(py)),
+        Field::Integer(number) => Ok(number.into_pyobject(py)?.into_any()),
+        Field::Text(text) => Ok(PyString::new(py, text).into_any()),
+        Field::Nested(key) => Ok(tuple(py, key)?.into_any()),
+    });
+    PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)
+}
+
+/// The configuration that a dictionary of options stands for.
+///
+/// # Errors
+///
+/// `TypeError` for an option's name that is not text, or a value that no configuration file holds.
+pub(crate) fn config_from_python(options: &Bound<'_, PyDict>) -> PyResult<Config> {
+    options
+        .iter()
+        .map(|(name, value)| Ok((name.extract::<String>()?, option(&value)?)))
+        .collect()
+}
+
+fn option(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    if value.is_none() {
+        Ok(Value::Null)
+    } else if let Ok(flag) = value.cast::<PyBool>() {
+        Ok(Value::Bool(flag.is_true()))
+    } else if let Ok(number) = value.cast::<PyInt>() {
+        Ok(Value::Integer(number.extract()?))
+    } else if let Ok(number) = value.cast::<PyFloat>() {
+        Ok(Value::Float(number.value()))
+    } else if let Ok(text) = value.cast::<PyString>() {
+        Ok(Value::Text(text.to_cow()?.into_owned()))
+    } else if let Ok(items) = value.cast::<PyList>() {
+        items
+            .iter()
+            .map(|item| option(&item))
+            .collect::<PyResult<_>>()
+            .map(Value::List)
+    } else if let Ok(map) = value.cast::<PyDict>() {
+        config_from_python(map).map(Value::Map)
+    } else {
+        Err(PyTypeError::new_err(format!(
+            "an option of a connector is None, a bool, a number, text, a list or a dictionary, not {}",
+            value.get_type().qualname()?
+        )))
+    }
+}
+
+/// The dictionary of options that `config` stands for.
+pub(crate) fn config_to_python<'py>(
+    py: Python<'py>,
+    config: &Config,
+) -> PyResult<Bound<'py, PyDict>> {
+    let options = PyDict::new(py);
+    for (name, value) in config.iter() {
+        options.set_item(name, value_to_python(py, value)?)?;
+    }
+    Ok(options)
+}
+
+fn value_to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::Null => py.None().into_bound(py),
+        Value::Bool(flag) => PyBool::new(py, *flag).to_owned().into_any(),
+        Value::Integer(number) => number.into_pyobject(py)?.into_any(),
+        Value::Float(number) => PyFloat::new(py, *number).into_any(),
+        Value::Text(text) => PyString::new(py, text).into_any(),
+        Value::List(items) => {
+            let items = items.iter().map(|item| value_to_python(py, item));
+            PyList::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any()
+        }
+        Value::Map(map) => config_to_python(py, map)?.into_any(),
+    })
+}
