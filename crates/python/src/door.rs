@@ -33,11 +33,7 @@ pub(crate) fn run<'a, T: Send>(
     deadline: Deadline,
     start: impl FnOnce(Deadline) -> Operation<'a, Result<T>> + Send,
 ) -> PyResult<T> {
-    leave(py, || {
-        drive(start(deadline), deadline, || {
-            Python::attach(Python::check_signals)
-        })
-    })
+    leave(py, || drive(start(deadline), deadline, answer_signals))
 }
 
 fn leave<T: Send>(
@@ -53,4 +49,12 @@ fn leave<T: Send>(
         Ok(Err(Stopped::Interrupted(error))) => Err(error),
         Err(panic) => Err(errors::from_panic(py, &*panic)),
     }
+}
+
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method fixes its lifetime"
+)]
+fn answer_signals() -> PyResult<()> {
+    Python::attach(|py| py.check_signals())
 }
