@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proxystore::{CloseOptions, Connector, Deadline, Payload};
+use proxystore::{CloseOptions, Connector, Deadline, Factory, Payload};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType};
 
@@ -44,6 +44,10 @@ impl PyConnector {
         door::run(py, Deadline::never(), |deadline| {
             self.connector.close(options, deadline)
         })
+    }
+
+    fn capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        convert::capabilities_to_python(py, self.connector.capabilities())
     }
 
     fn config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -150,4 +154,31 @@ impl PyConnector {
             self.connector.kind()
         )
     }
+}
+
+/// The table of native connectors: a dictionary each with its `kind`, `summary`, `options` (name,
+/// type, default, summary) and `capabilities`.
+#[pyfunction]
+pub(crate) fn connectors(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let table = proxystore::registry()
+        .iter()
+        .map(|factory| describe(py, factory));
+    PyList::new(py, table.collect::<PyResult<Vec<_>>>()?)
+}
+
+fn describe<'py>(py: Python<'py>, factory: &dyn Factory) -> PyResult<Bound<'py, PyDict>> {
+    let options = factory
+        .options()
+        .iter()
+        .map(|option| (option.name, option.expects, option.default, option.summary))
+        .collect::<Vec<_>>();
+    let row = PyDict::new(py);
+    row.set_item("kind", factory.kind())?;
+    row.set_item("summary", factory.summary())?;
+    row.set_item("options", options)?;
+    row.set_item(
+        "capabilities",
+        convert::capabilities_to_python(py, factory.capabilities())?,
+    )?;
+    Ok(row)
 }

@@ -1,6 +1,6 @@
 //! Keys and configurations, between Python and the core.
 
-use proxystore::{Config, Field, Key, Value};
+use proxystore::{Capabilities, Config, Field, Key, Value, When};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
@@ -143,4 +143,37 @@ fn value_to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, P
         }
         Value::Map(map) => config_to_python(py, map)?.into_any(),
     })
+}
+
+/// A dictionary of what a connector can do. What depends on options or surroundings is `None`.
+pub(crate) fn capabilities_to_python(
+    py: Python<'_>,
+    capabilities: Capabilities,
+) -> PyResult<Bound<'_, PyDict>> {
+    let Capabilities {
+        deferrable,
+        crosses_processes,
+        crosses_hosts,
+        outlives_process,
+        verifies,
+        zero_copy,
+        max_object_size,
+    } = capabilities;
+    let abilities = PyDict::new(py);
+    abilities.set_item("deferrable", deferrable)?;
+    abilities.set_item("crosses_processes", crosses_processes)?;
+    abilities.set_item("crosses_hosts", crosses_hosts)?;
+    abilities.set_item("outlives_process", outlives_process)?;
+    abilities.set_item("verifies", when(verifies))?;
+    abilities.set_item("zero_copy", when(zero_copy))?;
+    abilities.set_item("max_object_size", max_object_size)?;
+    Ok(abilities)
+}
+
+fn when(ability: When) -> Option<bool> {
+    match ability {
+        When::Always => Some(true),
+        When::Depends => None,
+        When::Never => Some(false),
+    }
 }

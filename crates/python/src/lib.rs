@@ -23,7 +23,7 @@ mod _native {
     #[pymodule_export]
     use crate::buffer::PyMemory;
     #[pymodule_export]
-    use crate::connector::PyConnector;
+    use crate::connector::{PyConnector, connectors};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
