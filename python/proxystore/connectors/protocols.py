@@ -1,0 +1,129 @@
+"""What a class needs to be a connector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from proxystore.serialize import BytesLike
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ['BytesLike', 'Connector', 'DeferrableConnector']
+
+KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
+
+
+@runtime_checkable
+class Connector(Protocol[KeyT]):
+    """Keeps byte strings under keys that it makes itself.
+
+    Any object with these methods is a connector: nothing has to be inherited.
+    Keys are tuples, usually a `NamedTuple` of the connector's own, because
+    they are hashed, compared and pickled.
+
+    Threads and forked children may share a connector.
+    """
+
+    def close(self) -> None:
+        """Close the connector. Closing again does nothing."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """Options with which `from_config()` makes a connector on the same storage."""
+        ...
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Connector[Any]:
+        """Make a connector.
+
+        Args:
+            config: Options, as `config()` returned them.
+        """
+        ...
+
+    def evict(self, key: KeyT) -> None:
+        """Remove an object.
+
+        Args:
+            key: Key of the object. Nothing happens if it is not there.
+        """
+        ...
+
+    def exists(self, key: KeyT) -> bool:
+        """Tell whether an object is there.
+
+        Args:
+            key: Key of the object.
+        """
+        ...
+
+    def get(self, key: KeyT) -> BytesLike | None:
+        """Get an object.
+
+        Args:
+            key: Key of the object.
+
+        Returns:
+            The bytes that were put, or `None` if they are not there.
+        """
+        ...
+
+    def get_batch(self, keys: Sequence[KeyT]) -> list[BytesLike | None]:
+        """Get several objects.
+
+        Args:
+            keys: Keys of the objects.
+
+        Returns:
+            For each key in turn what `get()` would return.
+        """
+        ...
+
+    def put(self, obj: BytesLike) -> KeyT:
+        """Put an object.
+
+        Args:
+            obj: Bytes of the object.
+
+        Returns:
+            The key, which any process able to make this connector can use
+            from now on.
+        """
+        ...
+
+    def put_batch(self, objs: Sequence[BytesLike]) -> list[KeyT]:
+        """Put several objects.
+
+        Args:
+            objs: Bytes of the objects.
+
+        Returns:
+            Their keys, in order.
+        """
+        ...
+
+
+@runtime_checkable
+class DeferrableConnector(Protocol[KeyT]):
+    """What a connector has besides if it can give a key before there is an object."""
+
+    def new_key(self, obj: bytes | None = None) -> KeyT:
+        """Make a key for an object that comes later.
+
+        Args:
+            obj: The object, for connectors whose keys depend on it.
+
+        Returns:
+            The key. `exists()` is `False` for it until `set()` was called.
+        """
+        ...
+
+    def set(self, key: KeyT, obj: BytesLike) -> None:
+        """Put the object of a key from `new_key()`.
+
+        Args:
+            key: The key.
+            obj: Bytes of the object.
+        """
+        ...

@@ -1,0 +1,87 @@
+"""Pydantic models in TOML files.
+
+Models are validated strictly: a value of the wrong type is an error, never
+converted.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, TypeVar
+
+from pydantic import BaseModel
+
+__all__ = ['dump', 'dumps', 'load', 'loads']
+
+BaseModelT = TypeVar('BaseModelT', bound=BaseModel)
+
+
+def dump(model: BaseModel, fp: BinaryIO, *, exclude_none: bool = True) -> None:
+    """Write a model to a TOML file.
+
+    Args:
+        model: Model to write.
+        fp: File opened for writing in binary mode.
+        exclude_none: Leave out the fields that are `None`, which TOML cannot
+            express.
+
+    Raises:
+        TypeError: If a value cannot be expressed in TOML.
+    """
+    fp.write(dumps(model, exclude_none=exclude_none).encode())
+
+
+def dumps(model: BaseModel, *, exclude_none: bool = True) -> str:
+    """Convert a model to TOML.
+
+    Args:
+        model: Model to convert.
+        exclude_none: Leave out the fields that are `None`, which TOML cannot
+            express.
+
+    Returns:
+        The model as TOML.
+
+    Raises:
+        TypeError: If a value cannot be expressed in TOML.
+    """
+    import tomli_w
+
+    return tomli_w.dumps(model.model_dump(exclude_none=exclude_none))
+
+
+def load(model: type[BaseModelT], fp: BinaryIO) -> BaseModelT:
+    """Read a model from a TOML file.
+
+    Args:
+        model: Class of the model.
+        fp: File opened for reading in binary mode.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If the file is not TOML or not UTF-8.
+        pydantic.ValidationError: If a field is missing, unknown or
+            ill-typed. It is a `ValueError`.
+    """
+    return loads(model, fp.read().decode())
+
+
+def loads(model: type[BaseModelT], data: str) -> BaseModelT:
+    """Read a model from TOML.
+
+    Args:
+        model: Class of the model.
+        data: TOML text.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If the text is not TOML.
+        pydantic.ValidationError: If a field is missing, unknown or
+            ill-typed. It is a `ValueError`.
+    """
+    import tomllib
+
+    return model.model_validate(tomllib.loads(data), strict=True)
