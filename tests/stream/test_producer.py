@@ -121,7 +121,7 @@ def test_context_manager_publishes_the_rest_even_if_the_body_raises(broker) -> N
 
 
 def test_error_of_the_body_outlives_an_error_of_closing(broker) -> None:
-    with (
+    with (  # noqa: PT012
         pytest.raises(ZeroDivisionError) as caught,
         StreamProducer(broker, batch_size=3) as producer,
     ):
