@@ -1,0 +1,1 @@
+"""Benchmarks: those of the native core, and those beside the original."""

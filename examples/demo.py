@@ -12,11 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +21,10 @@ import pandas as pd
 from proxystore.connectors.file import FileConnector
 from proxystore.store import Store
 from proxystore.utils.data import bytes_to_readable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
 
 REPEATS = 5
 
@@ -93,7 +94,8 @@ def exchange(connection: Connection, job: Job, make: Callable[[], Any]) -> float
     elapsed = time.perf_counter() - start
     expected = job.work(job.obj)
     if answer != expected:
-        raise RuntimeError(f'{job.name}: the consumer computed {answer}, not {expected}')
+        message = f'{job.name}: the consumer computed {answer}, not {expected}'
+        raise RuntimeError(message)
     return elapsed * 1000
 
 

@@ -1,0 +1,1 @@
+"""Side by side benchmarks over the Python API."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benches.python.harness import ROOT, UPSTREAM, Contender, Row, answer, compete, loop, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SMALL = 100
 LARGE = 100_000_000

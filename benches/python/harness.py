@@ -15,10 +15,12 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, NamedTuple, Self
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
 
 ROOT = Path(__file__).parents[2]
 #: Interpreter of the environment that has the released original and its peers.
@@ -89,7 +91,8 @@ class Contender:
     def _read(self) -> str:
         line = _pipe(self._process.stdout).readline()
         if not line:
-            raise RuntimeError(f'{self._process.args!r} ended: code {self._process.wait()}')
+            message = f'{self._process.args!r} ended: code {self._process.wait()}'
+            raise RuntimeError(message)
         return line
 
 

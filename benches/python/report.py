@@ -5,7 +5,7 @@ Usage: python -m benches.python.report
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib
 import os
 import platform
@@ -38,7 +38,8 @@ def main() -> None:
     """Measure, print and write."""
     parts = [
         '# Results\n',
-        f'Measured {datetime.datetime.now(datetime.UTC):%Y-%m-%d} by `make bench` on {machine()}.\n',
+        f'Measured {dt.datetime.now(dt.UTC):%Y-%m-%d} by `make bench` on',
+        f'{machine()}.\n',
         'Every figure of a row was taken in one run, the contenders taking turns; the smallest of '
         'all rounds counts. *original* is ProxyStore 1.1.0 from the package index. The native '
         "benchmarks of the core are `cargo bench`'s and print their own floors.\n",

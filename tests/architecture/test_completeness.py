@@ -14,7 +14,7 @@ from tests.connectors import test_conformance
 
 ROOT = Path(__file__).parents[2]
 
-#: The native connector whose Python counterpart keeps Python objects, and is therefore written in Python.
+#: Native connectors whose Python counterpart keeps Python objects, and is written in Python.
 IN_PYTHON = {'local'}
 #: Connectors that only exist in Python.
 ONLY_IN_PYTHON = {'multi'}

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ DETACH = ('crates/python/src/door.rs', 'crates/python/src/proxy/')
 RESERVED = {'pyo3': {'proxystore-python'}, 'tokio': {'proxystore-runtime'}}
 
 
-def packages() -> dict[str, dict[str, object]]:
+def packages() -> dict[str, dict[str, Any]]:
     """The workspace's packages by name, as cargo sees them."""
     output = subprocess.run(
         ['cargo', 'metadata', '--format-version=1', '--no-deps', '--offline', '--locked'],
@@ -39,10 +40,10 @@ CONNECTORS = {
 SYS = {name for name, package in PACKAGES.items() if '/sys/' in package['manifest_path']}
 #: Which of the workspace's packages a package may depend on.
 MAY_KNOW = {
-    **dict.fromkeys(SYS, set()),
+    **{name: set() for name in SYS},
     'proxystore-core': {'proxystore-memory'},
     'proxystore-runtime': {'proxystore-core', *SYS},
-    **dict.fromkeys(CONNECTORS, {'proxystore-core', 'proxystore-runtime', *SYS}),
+    **{name: {'proxystore-core', 'proxystore-runtime', *SYS} for name in CONNECTORS},
     'proxystore-conformance': {'proxystore-core', 'proxystore-runtime', 'proxystore-memory'},
     'proxystore': {
         'proxystore-core',

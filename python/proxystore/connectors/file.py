@@ -7,8 +7,7 @@ that share a file system.
 from __future__ import annotations
 
 import os
-from typing import ClassVar
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from proxystore.connectors.native import NativeDeferrableConnector
 from proxystore.serialize import BytesLike

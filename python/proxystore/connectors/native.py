@@ -6,21 +6,15 @@ its constructor and the class of its keys, and nothing that moves bytes.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Any
-from typing import ClassVar
-from typing import Generic
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from proxystore import _native
-from proxystore.serialize import BytesLike
 
-if sys.version_info >= (3, 12):  # pragma: >=3.12 cover
-    from typing import Self
-else:  # pragma: <3.12 cover
-    from typing_extensions import Self
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from proxystore.serialize import BytesLike
 
 KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
 
@@ -186,7 +180,7 @@ class NativeConnector(Generic[KeyT]):
 class NativeDeferrableConnector(NativeConnector[KeyT]):
     """A native connector whose keys can be made before their objects."""
 
-    def new_key(self, obj: BytesLike | None = None) -> KeyT:
+    def new_key(self, obj: BytesLike | None = None) -> KeyT:  # noqa: ARG002
         """Make a key whose object is stored later, by `set`.
 
         Args:
