@@ -35,8 +35,9 @@ class FileConnector(NativeDeferrableConnector[FileKey]):
     Args:
         store_dir: Directory of the objects, made if it is not there. A
             relative path is taken from the current directory of this process.
-        clear: Remove the directory, with everything in it, at an explicit
-            `close()`; never at garbage collection or exit.
+        clear: Remove the objects at an explicit `close()`, and the directory
+            if nothing else is in it; never at garbage collection or exit.
+            Files that are no objects stay, and the directory with them.
         buffering: Accepted for compatibility and kept in `config()`: objects
             go to the file in one piece, so there is nothing to buffer.
         fsync: Wait until the storage device has the object before `put`
