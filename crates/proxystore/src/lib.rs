@@ -25,7 +25,7 @@ pub use proxystore_core::*;
 pub use proxystore_runtime::{Stopped, drive};
 
 /// Every connector there is. Adding one costs a line here and a dependency.
-pub static CONNECTORS: &[&dyn Factory] = &[&local::FACTORY];
+pub static CONNECTORS: &[&dyn Factory] = &[&proxystore_file::FACTORY, &local::FACTORY];
 
 static REGISTRY: Registry = Registry::new(CONNECTORS);
 
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn every_connector_refuses_an_option_it_does_not_have() {
         for factory in registry().iter() {
-            let config = Config::new().with("no_such_option", 1);
+            let config = Config::new().with("no_such_option", 1_i64);
             let error = factory.open(&config).expect_err("unknown");
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);
             assert_eq!(error.context("option"), Some("no_such_option"));

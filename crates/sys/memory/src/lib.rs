@@ -7,17 +7,20 @@
 //!
 //! # Layout
 //!
-//! * [`segment`]: [`Segment`], borrowed bytes that others may be writing to, and how to write them
-//!   to a descriptor.
+//! * [`segment`]: [`Segment`], borrowed bytes that others may be writing to, and how to copy them
+//!   out or write them to a descriptor.
+//! * [`descriptor`]: [`close`], which tells whether the file took everything.
 //! * [`mapping`]: [`Mapping`], a private, copy-on-write view of a file.
 //! * [`memory`]: [`Memory`], what a get returns: owned bytes, or a mapping.
 
+pub mod descriptor;
 pub mod mapping;
 pub mod memory;
 pub mod segment;
 
 pub use self::{
+    descriptor::close,
     mapping::Mapping,
     memory::{Memory, ReadError},
-    segment::{Segment, write_all, write_vectored},
+    segment::{Cursor, Segment, write_all, write_vectored},
 };

@@ -7,6 +7,7 @@ use std::{
     ops::{Bound, RangeBounds},
     os::fd::{AsFd, AsRawFd},
     ptr::{self, NonNull},
+    sync::atomic::AtomicU8,
 };
 
 /// The most segments that one `writev(2)` takes on Linux.
@@ -115,20 +116,6 @@ impl Segment<'_> {
         }
         bytes
     }
-
-    /// Hands the bytes to `visit` piece by piece, each copied into `buffer` first, so that what
-    /// `visit` sees does not change under it. Copies nothing if `buffer` is empty.
-    pub fn for_each_copied(&self, buffer: &mut [u8], mut visit: impl FnMut(&[u8])) {
-        if buffer.is_empty() {
-            return;
-        }
-        let mut offset = 0;
-        while offset < self.len {
-            let copied = self.slice(offset..).copy_to(buffer);
-            visit(&buffer[..copied]);
-            offset += copied;
-        }
-    }
 }
 
 impl<'a> From<&'a [u8]> for Segment<'a> {
@@ -153,6 +140,16 @@ impl<'a> From<&'a Vec<u8>> for Segment<'a> {
     }
 }
 
+impl<'a> From<&'a [AtomicU8]> for Segment<'a> {
+    fn from(bytes: &'a [AtomicU8]) -> Self {
+        Self {
+            pointer: NonNull::from(bytes).cast(),
+            len: bytes.len(),
+            memory: PhantomData,
+        }
+    }
+}
+
 impl fmt::Debug for Segment<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -167,6 +164,45 @@ impl fmt::Debug for Segment<'_> {
 unsafe impl Send for Segment<'_> {}
 // SAFETY: as for `Send`; a shared segment can do no more than an owned one, as it is `Copy`.
 unsafe impl Sync for Segment<'_> {}
+
+/// Copies a gather list out in pieces, so that what is done with a piece (checksum it, then write
+/// it) sees the same bytes, whoever writes to the source meanwhile.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    /// The part that is being copied.
+    current: Segment<'a>,
+    rest: &'a [Segment<'a>],
+}
+
+impl<'a> Cursor<'a> {
+    /// Starts at the first byte of `segments`.
+    #[must_use]
+    pub const fn new(segments: &'a [Segment<'a>]) -> Self {
+        Self {
+            current: Segment::EMPTY,
+            rest: segments,
+        }
+    }
+
+    /// Copies the next bytes into `buffer` and returns how many: as many as fit, or all that are
+    /// left.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            if self.current.is_empty() {
+                let Some((next, rest)) = self.rest.split_first() else {
+                    break;
+                };
+                (self.current, self.rest) = (*next, rest);
+                continue;
+            }
+            let copied = self.current.copy_to(&mut buffer[filled..]);
+            self.current = self.current.slice(copied..);
+            filled += copied;
+        }
+        filled
+    }
+}
 
 /// Writes the first bytes of `segments`, in order, with one system call, and returns how many.
 ///
@@ -319,10 +355,23 @@ mod tests {
         }
 
         #[test]
-        fn pieces_join_to_the_whole(bytes in prop::collection::vec(any::<u8>(), 0..100), size in 1..9_usize) {
-            let mut joined = Vec::<u8>::new();
-            Segment::from(&bytes).for_each_copied(&mut vec![0; size], |piece| joined.extend(piece));
-            prop_assert_eq!(joined, bytes);
+        fn pieces_are_full_and_join_to_the_whole(
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 0..10),
+            size in 1..40_usize,
+        ) {
+            let segments: Vec<_> = parts.iter().map(Segment::from).collect();
+            let mut cursor = Cursor::new(&segments);
+            let mut buffer = vec![0; size];
+            let mut whole = Vec::new();
+            loop {
+                let filled = cursor.fill(&mut buffer);
+                whole.extend_from_slice(&buffer[..filled]);
+                if filled < size {
+                    break;
+                }
+            }
+            prop_assert_eq!(cursor.fill(&mut buffer), 0);
+            prop_assert_eq!(whole, parts.concat());
         }
     }
 }
