@@ -123,7 +123,7 @@ def serialize(obj: Any) -> bytes:
     Raises:
         SerializationError: If neither pickle nor cloudpickle takes it.
     """
-    kind: Any = type(obj)
+    kind = type(obj)  # pyright: ignore[reportUnknownVariableType]
     if kind is dict or kind is list or kind is tuple:
         # The quick way for small objects. Large arrays in them would be copied
         # twice: they make it fail.
@@ -149,7 +149,7 @@ def serialize_buffers(obj: Any) -> list[BytesLike]:
     Raises:
         SerializationError: If neither pickle nor cloudpickle takes it.
     """
-    kind: Any = type(obj)
+    kind = type(obj)  # pyright: ignore[reportUnknownVariableType]
     plain = kind is dict or kind is list or kind is tuple
     serializers = _ANY_OBJECT if plain else _SERIALIZERS
     cause: Exception | None = None

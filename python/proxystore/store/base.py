@@ -1,0 +1,972 @@
+"""Stores: objects in, keys and proxies out."""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
+
+import proxystore.store
+from proxystore.connectors.protocols import DeferrableConnector
+from proxystore.proxy import Proxy, ProxyLocker
+from proxystore.serialize import (
+    BytesLike,
+    SerializationError,
+    deserialize,
+    is_bytes_like,
+    serialize,
+    serialize_buffers,
+)
+from proxystore.store.cache import LRUCache
+from proxystore.store.config import ConnectorConfig, StoreConfig
+from proxystore.store.exceptions import NonProxiableTypeError, StoreExistsError
+from proxystore.store.factory import PollingStoreFactory, StoreFactory
+from proxystore.store.future import Future
+from proxystore.store.lifetimes import Lifetime
+from proxystore.store.metrics import StoreMetrics
+from proxystore.store.ref import OwnedProxy, into_owned
+from proxystore.store.types import ConnectorKeyT, ConnectorT, DeserializerT, SerializerT
+from proxystore.utils.imports import get_object_path
+from proxystore.utils.timer import Timer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+__all__ = [
+    'BytesLike',
+    'ConnectorConfig',
+    'ConnectorKeyT',
+    'DeferrableConnector',
+    'DeserializerT',
+    'Future',
+    'LRUCache',
+    'Lifetime',
+    'NonProxiableT',
+    'NonProxiableTypeError',
+    'OwnedProxy',
+    'PollingStoreFactory',
+    'Proxy',
+    'ProxyLocker',
+    'SerializationError',
+    'SerializerT',
+    'Store',
+    'StoreConfig',
+    'StoreExistsError',
+    'StoreFactory',
+    'StoreMetrics',
+    'Timer',
+    'get_object_path',
+    'into_owned',
+    'is_bytes_like',
+]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar('T')
+#: Types of the objects that no proxy can stand for.
+NonProxiableT = TypeVar('NonProxiableT', bool, None)
+
+_MISSING: Any = object()
+_NON_PROXIABLE_TYPES = (bool, type(None))
+_EVICT_AND_LIFETIME = (
+    'The evict and lifetime parameters are mutually exclusive. Only set one of evict or lifetime.'
+)
+
+
+class Store(Generic[ConnectorT]):
+    """Puts objects into a connector, and makes keys and proxies of them.
+
+    A store can be used by several threads. It cannot be pickled: its
+    `config()` can, and so can its proxies, which bring it along.
+
+    Args:
+        name: Name of the store. Proxies find it by its name in their process.
+        connector: Where the objects are kept.
+        serializer: Serializer to use instead of
+            [`serialize`][proxystore.serialize.serialize].
+        deserializer: Deserializer to use instead of
+            [`deserialize`][proxystore.serialize.deserialize]. It is given
+            `bytes`, or what the connector returned if it is declared with
+            [`takes_buffers`][proxystore.serialize.takes_buffers].
+        cache_size: Number of deserialized objects to keep in this process.
+        metrics: Measure the operations.
+        populate_target: Let proxies made from an object hold it from the
+            start, so that they need not be resolved in this process.
+        register: Register the store under its name. `close()` undoes it.
+
+    Attributes:
+        connector: The connector.
+        cache: The objects that were got last.
+
+    Raises:
+        StoreExistsError: If `register` is set and the name is taken.
+        ValueError: If `cache_size` is negative.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connector: ConnectorT,
+        *,
+        serializer: SerializerT | None = None,
+        deserializer: DeserializerT | None = None,
+        cache_size: int = 16,
+        metrics: bool = False,
+        populate_target: bool = True,
+        register: bool = False,
+    ) -> None:
+        if cache_size < 0:
+            msg = f'Cache size cannot be negative. Got {cache_size}.'
+            raise ValueError(msg)
+        self.connector = connector
+        self.cache: LRUCache[ConnectorKeyT, Any] = LRUCache(cache_size)
+        self._name = name
+        self._metrics = StoreMetrics() if metrics else None
+        self._cache_size = cache_size
+        self._serializer = serializer
+        self._deserializer = deserializer
+        self._populate_target = populate_target
+        self._register = register
+        self._shared_config: StoreConfig | None = None
+        if register:
+            try:
+                proxystore.store.register_store(self)
+            except StoreExistsError as error:
+                error.add_note(
+                    'Consider using get_store(name) rather than initializing a new instance '
+                    'with register=True.'
+                )
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        exc_traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        serializer = 'default' if self._serializer is None else 'custom'
+        deserializer = 'default' if self._deserializer is None else 'custom'
+        return (
+            f'{type(self).__name__}(name={self._name}, connector={self.connector}, '
+            f'serializer={serializer}, deserializer={deserializer}, '
+            f'cache_size={self._cache_size}, metrics={self._metrics is not None}, '
+            f'populate_target={self._populate_target}, auto_register={self._register})'
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        msg = (
+            f'cannot pickle the store "{self._name}": pickle its config() and make it again with '
+            'Store.from_config(), or proxystore.store.get_or_create_store()'
+        )
+        raise TypeError(msg)
+
+    @property
+    def name(self) -> str:
+        """Name of the store."""
+        return self._name
+
+    @property
+    def metrics(self) -> StoreMetrics | None:
+        """Measurements of the operations, or `None` if the store does not measure."""
+        return self._metrics
+
+    @property
+    def serializer(self) -> SerializerT:
+        """Serializer of the store."""
+        return serialize if self._serializer is None else self._serializer
+
+    @property
+    def deserializer(self) -> DeserializerT:
+        """Deserializer of the store."""
+        return deserialize if self._deserializer is None else self._deserializer
+
+    def close(self, *args: Any, **kwargs: Any) -> None:
+        """Close the connector, and unregister the store if it is registered.
+
+        Closing again does nothing. What else is done with a closed store is
+        an error of its connector.
+
+        Args:
+            args: Positional arguments of the connector's `close()`.
+            kwargs: Keyword arguments of the connector's `close()`.
+        """
+        proxystore.store.forget_store(self)
+        self.connector.close(*args, **kwargs)
+
+    def config(self) -> StoreConfig:
+        """Configuration from which the store can be made again.
+
+        Returns:
+            A new configuration. The connector's options in it are those that
+            differ from their defaults.
+        """
+        shared = self._current_config()
+        connector = shared.connector
+        return shared.model_copy(
+            update={'connector': connector.model_copy(update={'options': {**connector.options}})}
+        )
+
+    @classmethod
+    def from_config(cls, config: StoreConfig) -> Store[Any]:
+        """Make a store.
+
+        Args:
+            config: Configuration, as `config()` returned it.
+
+        Raises:
+            StoreExistsError: If the store is to register itself and its name
+                is taken.
+            ValueError: If there is no such connector, or an option is wrong.
+        """
+        return cls(
+            name=config.name,
+            connector=cast('ConnectorT', config.connector.get_connector()),
+            serializer=config.serializer,
+            deserializer=config.deserializer,
+            cache_size=config.cache_size,
+            metrics=config.metrics,
+            populate_target=config.populate_target,
+            register=config.auto_register,
+        )
+
+    def future(
+        self,
+        *,
+        evict: bool = False,
+        serializer: SerializerT | None = None,
+        deserializer: DeserializerT | None = None,
+        polling_interval: float = 1,
+        polling_backoff_factor: float = 1,
+        polling_interval_limit: float | None = None,
+        polling_timeout: float | None = None,
+    ) -> Future[T]:
+        """Make a place for an object that comes later.
+
+        Args:
+            evict: Evict the object once it has been got.
+            serializer: Serializer to use instead of the store's.
+            deserializer: Deserializer to use instead of the store's.
+            polling_interval: Seconds between the first two attempts of who
+                waits for the object.
+            polling_backoff_factor: Factor by which the interval grows with
+                each attempt.
+            polling_interval_limit: Seconds of the longest interval.
+            polling_timeout: Seconds after which the object counts as
+                missing. `None` waits for ever.
+
+        Raises:
+            NotImplementedError: If the connector cannot defer objects.
+        """
+        started = perf_counter_ns()
+        key = self._deferrable().new_key()
+        connected = perf_counter_ns()
+        factory: PollingStoreFactory[ConnectorT, T] = PollingStoreFactory(
+            key,
+            self._current_config(),
+            deserializer=deserializer,
+            evict=evict,
+            polling_interval=polling_interval,
+            polling_backoff_factor=polling_backoff_factor,
+            polling_interval_limit=polling_interval_limit,
+            polling_timeout=polling_timeout,
+        )
+        future = Future(factory, serializer=serializer)
+        if self._metrics is not None:
+            self._add_time('store.future.connector', key, started, connected)
+            self._add_time('store.future', key, started)
+        return future
+
+    def evict(self, key: ConnectorKeyT) -> None:
+        """Remove an object from the connector and from the cache.
+
+        Args:
+            key: Key of the object. Nothing happens if it is not there.
+        """
+        started = perf_counter_ns()
+        self.connector.evict(key)
+        if self._metrics is not None:
+            self._add_time('store.evict.connector', key, started)
+        self.cache.evict(key)
+        if self._metrics is not None:
+            self._add_time('store.evict', key, started)
+        logger.debug('Store(name="%s"): evicted %s', self._name, key)
+
+    def exists(self, key: ConnectorKeyT) -> bool:
+        """Tell whether an object is in the cache or the connector.
+
+        Args:
+            key: Key of the object.
+        """
+        started = perf_counter_ns()
+        found = self.cache.exists(key)
+        if not found:
+            asked = perf_counter_ns()
+            found = self.connector.exists(key)
+            if self._metrics is not None:
+                self._add_time('store.exists.connector', key, asked)
+        if self._metrics is not None:
+            self._add_time('store.exists', key, started)
+        return found
+
+    def get(
+        self,
+        key: ConnectorKeyT,
+        *,
+        deserializer: DeserializerT | None = None,
+        default: object | None = None,
+    ) -> Any | None:
+        """Get an object.
+
+        Args:
+            key: Key of the object.
+            deserializer: Deserializer to use instead of the store's. An
+                object that is cached was deserialized before.
+            default: What to return if the object is not there.
+
+        Returns:
+            The object. It is cached, and whoever gets it next from this store
+            is given the same object.
+
+        Raises:
+            SerializationError: If the object cannot be deserialized.
+        """
+        if self._metrics is not None:
+            return self._get_measured(self._metrics, key, deserializer, default)
+        obj = self.cache.get(key, _MISSING)
+        if obj is not _MISSING:
+            return obj
+        data = self.connector.get(key)
+        if data is None:
+            return default
+        obj = self._deserialize(key, data, deserializer)
+        self.cache.set(key, obj)
+        return obj
+
+    def is_cached(self, key: ConnectorKeyT) -> bool:
+        """Tell whether an object is in the cache.
+
+        Args:
+            key: Key of the object.
+        """
+        return self.cache.exists(key)
+
+    @overload
+    def proxy(
+        self,
+        obj: T,
+        *,
+        evict: bool = ...,
+        lifetime: Lifetime | None = ...,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: bool = ...,
+        **kwargs: Any,
+    ) -> Proxy[T]: ...
+
+    @overload
+    def proxy(
+        self,
+        obj: NonProxiableT,
+        *,
+        evict: bool = ...,
+        lifetime: Lifetime | None = ...,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: Literal[True],
+        **kwargs: Any,
+    ) -> NonProxiableT: ...
+
+    def proxy(
+        self,
+        obj: T | NonProxiableT,
+        *,
+        evict: bool = False,
+        lifetime: Lifetime | None = None,
+        serializer: SerializerT | None = None,
+        deserializer: DeserializerT | None = None,
+        populate_target: bool | None = None,
+        skip_nonproxiable: bool = False,
+        **kwargs: Any,
+    ) -> Proxy[T] | NonProxiableT:
+        """Put an object and make a proxy of it.
+
+        Args:
+            obj: Object to put.
+            evict: Evict the object once a proxy has been resolved.
+            lifetime: Lifetime at whose end the object is evicted.
+            serializer: Serializer to use instead of the store's.
+            deserializer: Deserializer for the proxy to use instead of the
+                store's.
+            populate_target: Let the proxy hold the object from the start.
+                `None` is as the store does.
+            skip_nonproxiable: Return an object that no proxy can stand for
+                instead of raising.
+            kwargs: Keyword arguments of the connector's `put()`.
+
+        Returns:
+            A proxy of the object, or the object if it was skipped.
+
+        Raises:
+            NonProxiableTypeError: If the object is `None` or a `bool` and is
+                not to be skipped.
+            SerializationError: If the object cannot be serialized.
+            ValueError: If both `evict` and `lifetime` are set.
+        """
+        started = perf_counter_ns()
+        if evict and lifetime is not None:
+            raise ValueError(_EVICT_AND_LIFETIME)
+        if isinstance(obj, _NON_PROXIABLE_TYPES):
+            if skip_nonproxiable:
+                return obj
+            msg = f'Object of {type(obj)} is not proxiable.'
+            raise NonProxiableTypeError(msg)
+        key = self.put(obj, lifetime=lifetime, serializer=serializer, **kwargs)
+        proxy = self._proxy(key, cast('T', obj), evict, deserializer, populate_target)
+        if self._metrics is not None:
+            self._add_time('store.proxy', key, started)
+        return proxy
+
+    @overload
+    def proxy_batch(
+        self,
+        objs: Sequence[T],
+        *,
+        evict: bool = ...,
+        lifetime: Lifetime | None = ...,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: Literal[False] = ...,
+        **kwargs: Any,
+    ) -> list[Proxy[T]]: ...
+
+    @overload
+    def proxy_batch(
+        self,
+        objs: Sequence[T | NonProxiableT],
+        *,
+        evict: bool = ...,
+        lifetime: Lifetime | None = ...,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: bool = ...,
+        **kwargs: Any,
+    ) -> list[Proxy[T] | NonProxiableT]: ...
+
+    def proxy_batch(
+        self,
+        objs: Sequence[T | NonProxiableT],
+        *,
+        evict: bool = False,
+        lifetime: Lifetime | None = None,
+        serializer: SerializerT | None = None,
+        deserializer: DeserializerT | None = None,
+        populate_target: bool | None = None,
+        skip_nonproxiable: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Put several objects and make proxies of them.
+
+        Args:
+            objs: Objects to put.
+            evict: Evict each object once a proxy of it has been resolved.
+            lifetime: Lifetime at whose end the objects are evicted.
+            serializer: Serializer to use instead of the store's.
+            deserializer: Deserializer for the proxies to use instead of the
+                store's.
+            populate_target: Let the proxies hold the objects from the start.
+                `None` is as the store does.
+            skip_nonproxiable: Return objects that no proxy can stand for as
+                they are instead of raising.
+            kwargs: Keyword arguments of the connector's `put_batch()`.
+
+        Returns:
+            For each object in turn a proxy, or the object if it was skipped.
+
+        Raises:
+            NonProxiableTypeError: If there is a `None` or a `bool` and it is
+                not to be skipped.
+            SerializationError: If an object cannot be serialized.
+            ValueError: If both `evict` and `lifetime` are set.
+        """
+        started = perf_counter_ns()
+        if evict and lifetime is not None:
+            raise ValueError(_EVICT_AND_LIFETIME)
+        results: list[Any] = list(objs)
+        positions = [
+            position
+            for position, obj in enumerate(results)
+            if not isinstance(obj, _NON_PROXIABLE_TYPES)
+        ]
+        skipped = len(results) - len(positions)
+        if skipped and not skip_nonproxiable:
+            msg = f'Input sequence contains {skipped} objects that are not proxiable.'
+            raise NonProxiableTypeError(msg)
+        keys = self.put_batch(
+            [results[position] for position in positions],
+            lifetime=lifetime,
+            serializer=serializer,
+            **kwargs,
+        )
+        for position, key in zip(positions, keys, strict=True):
+            results[position] = self._proxy(
+                key, results[position], evict, deserializer, populate_target
+            )
+        if self._metrics is not None:
+            self._add_time('store.proxy_batch', keys, started)
+        return results
+
+    def proxy_from_key(
+        self,
+        key: ConnectorKeyT,
+        *,
+        evict: bool = False,
+        lifetime: Lifetime | None = None,
+        deserializer: DeserializerT | None = None,
+    ) -> Proxy[T]:
+        """Make a proxy of an object that has been put.
+
+        Args:
+            key: Key of the object. It need not be there yet.
+            evict: Evict the object once a proxy has been resolved.
+            lifetime: Lifetime at whose end the object is evicted.
+            deserializer: Deserializer for the proxy to use instead of the
+                store's.
+
+        Returns:
+            A proxy, which is not resolved.
+
+        Raises:
+            ValueError: If both `evict` and `lifetime` are set.
+        """
+        if lifetime is not None:
+            if evict:
+                raise ValueError(_EVICT_AND_LIFETIME)
+            lifetime.add_key(key, store=self)
+        factory: StoreFactory[ConnectorT, T] = StoreFactory(
+            key, self._current_config(), evict=evict, deserializer=deserializer
+        )
+        return Proxy(factory)
+
+    @overload
+    def locked_proxy(
+        self,
+        obj: T,
+        *,
+        evict: bool = ...,
+        lifetime: Lifetime | None = ...,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: bool = ...,
+        **kwargs: Any,
+    ) -> ProxyLocker[T]: ...
+
+    @overload
+    def locked_proxy(
+        self,
+        obj: NonProxiableT,
+        *,
+        evict: bool = ...,
+        lifetime: Lifetime | None = ...,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: Literal[True] = ...,
+        **kwargs: Any,
+    ) -> NonProxiableT: ...
+
+    def locked_proxy(
+        self,
+        obj: T | NonProxiableT,
+        *,
+        evict: bool = False,
+        lifetime: Lifetime | None = None,
+        serializer: SerializerT | None = None,
+        deserializer: DeserializerT | None = None,
+        populate_target: bool | None = None,
+        skip_nonproxiable: bool = True,
+        **kwargs: Any,
+    ) -> ProxyLocker[T] | NonProxiableT:
+        """Put an object and make a proxy of it that cannot be resolved by accident.
+
+        Args:
+            obj: Object to put.
+            evict: Evict the object once a proxy has been resolved.
+            lifetime: Lifetime at whose end the object is evicted.
+            serializer: Serializer to use instead of the store's.
+            deserializer: Deserializer for the proxy to use instead of the
+                store's.
+            populate_target: Let the proxy hold the object from the start.
+                `None` is as the store does.
+            skip_nonproxiable: Return an object that no proxy can stand for
+                instead of raising.
+            kwargs: Keyword arguments of the connector's `put()`.
+
+        Returns:
+            A locker whose `unlock()` returns the proxy, or the object if it
+            was skipped.
+
+        Raises:
+            NonProxiableTypeError: If the object is `None` or a `bool` and is
+                not to be skipped.
+            SerializationError: If the object cannot be serialized.
+            ValueError: If both `evict` and `lifetime` are set.
+        """
+        proxy: Any = self.proxy(
+            cast('Any', obj),
+            evict=evict,
+            lifetime=lifetime,
+            serializer=serializer,
+            deserializer=deserializer,
+            populate_target=populate_target,
+            skip_nonproxiable=cast('Any', skip_nonproxiable),
+            **kwargs,
+        )
+        return ProxyLocker(proxy) if type(proxy) is Proxy else proxy
+
+    @overload
+    def owned_proxy(
+        self,
+        obj: T,
+        *,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: bool = ...,
+        **kwargs: Any,
+    ) -> OwnedProxy[T]: ...
+
+    @overload
+    def owned_proxy(
+        self,
+        obj: NonProxiableT,
+        *,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: Literal[True] = ...,
+        **kwargs: Any,
+    ) -> NonProxiableT: ...
+
+    def owned_proxy(
+        self,
+        obj: T | NonProxiableT,
+        *,
+        serializer: SerializerT | None = None,
+        deserializer: DeserializerT | None = None,
+        populate_target: bool | None = None,
+        skip_nonproxiable: bool = True,
+        **kwargs: Any,
+    ) -> OwnedProxy[T] | NonProxiableT:
+        """Put an object and make a proxy that owns it: the object goes when the proxy goes.
+
+        Args:
+            obj: Object to put.
+            serializer: Serializer to use instead of the store's.
+            deserializer: Deserializer for the proxy to use instead of the
+                store's.
+            populate_target: Let the proxy hold the object from the start.
+                `None` is as the store does.
+            skip_nonproxiable: Return an object that no proxy can stand for
+                instead of raising.
+            kwargs: Keyword arguments of the connector's `put()`.
+
+        Returns:
+            The owner, or the object if it was skipped.
+
+        Raises:
+            NonProxiableTypeError: If the object is `None` or a `bool` and is
+                not to be skipped.
+            SerializationError: If the object cannot be serialized.
+        """
+        if populate_target is None:
+            populate_target = self._populate_target
+        proxy: Any = self.proxy(
+            cast('Any', obj),
+            serializer=serializer,
+            deserializer=deserializer,
+            populate_target=populate_target,
+            skip_nonproxiable=cast('Any', skip_nonproxiable),
+            **kwargs,
+        )
+        if type(proxy) is not Proxy:
+            return proxy  # type: ignore[no-any-return]
+        return into_owned(cast('Proxy[T]', proxy), populate_target=populate_target)
+
+    def put(
+        self,
+        obj: Any,
+        *,
+        lifetime: Lifetime | None = None,
+        serializer: SerializerT | None = None,
+        **kwargs: Any,
+    ) -> ConnectorKeyT:
+        """Put an object.
+
+        Args:
+            obj: Object to put.
+            lifetime: Lifetime at whose end the object is evicted.
+            serializer: Serializer to use instead of the store's.
+            kwargs: Keyword arguments of the connector's `put()`.
+
+        Returns:
+            The object's key.
+
+        Raises:
+            SerializationError: If the object cannot be serialized.
+            TypeError: If the serializer returns something else than bytes.
+        """
+        if self._metrics is not None:
+            key = self._put_measured(self._metrics, obj, serializer, kwargs)
+        else:
+            key = self.connector.put(self._serialize(obj, serializer), **kwargs)
+        if lifetime is not None:
+            self._add_to_lifetime(lifetime, [key])
+        return key
+
+    def put_batch(
+        self,
+        objs: Sequence[Any],
+        *,
+        lifetime: Lifetime | None = None,
+        serializer: SerializerT | None = None,
+        **kwargs: Any,
+    ) -> list[ConnectorKeyT]:
+        """Put several objects.
+
+        Args:
+            objs: Objects to put.
+            lifetime: Lifetime at whose end the objects are evicted.
+            serializer: Serializer to use instead of the store's.
+            kwargs: Keyword arguments of the connector's `put_batch()`.
+
+        Returns:
+            Their keys, in order.
+
+        Raises:
+            SerializationError: If an object cannot be serialized. None is
+                put then.
+            TypeError: If the serializer returns something else than bytes.
+        """
+        started = perf_counter_ns()
+        data = [self._serialize(obj, serializer) for obj in objs]
+        serialized = perf_counter_ns()
+        keys: list[ConnectorKeyT] = self.connector.put_batch(data, **kwargs)
+        metrics = self._metrics
+        if metrics is not None:
+            self._add_time('store.put_batch.serialize', keys, started, serialized)
+            self._add_time('store.put_batch.connector', keys, serialized)
+            metrics.add_attribute('store.put_batch.object_sizes', keys, sum(map(_size, data)))
+            self._add_time('store.put_batch', keys, started)
+        if lifetime is not None:
+            self._add_to_lifetime(lifetime, keys)
+        return keys
+
+    def _set(
+        self,
+        key: ConnectorKeyT,
+        obj: Any,
+        *,
+        serializer: SerializerT | None = None,
+    ) -> None:
+        """Put the object of a key that exists already, in place of another if there is one.
+
+        The cache still has the former object: a future's result and an
+        updated reference are the caller's own objects.
+
+        Args:
+            key: Key of the object.
+            obj: Object to put.
+            serializer: Serializer to use instead of the store's.
+
+        Raises:
+            NotImplementedError: If the connector cannot defer objects.
+            SerializationError: If the object cannot be serialized.
+            TypeError: If the serializer returns something else than bytes.
+        """
+        connector = self._deferrable()
+        started = perf_counter_ns()
+        data = self._serialize(obj, serializer)
+        serialized = perf_counter_ns()
+        connector.set(key, cast('BytesLike', data))
+        self.cache.evict(key)
+        if self._metrics is not None:
+            self._add_time('store.set.serialize', key, started, serialized)
+            self._add_time('store.set.connector', key, serialized)
+            self._metrics.add_attribute('store.set.object_size', key, _size(data))
+            self._add_time('store.set', key, started)
+
+    def _add_time(self, name: str, key: Any, started: int, ended: int | None = None) -> None:
+        metrics = cast('StoreMetrics', self._metrics)
+        elapsed = (perf_counter_ns() if ended is None else ended) - started
+        metrics.add_time(name, key, elapsed / 1e6)
+
+    def _add_to_lifetime(self, lifetime: Lifetime, keys: Iterable[ConnectorKeyT]) -> None:
+        try:
+            lifetime.add_key(*keys, store=self)
+        except BaseException:
+            # Without its lifetime nobody would ever evict what was put.
+            for key in keys:
+                self.evict(key)
+            raise
+
+    def _current_config(self) -> StoreConfig:
+        """Configuration for factories, which they share as long as it does not change."""
+        connector = self.connector
+        options = connector.config()
+        shared = self._shared_config
+        if shared is not None:
+            try:
+                if (
+                    shared.__dict__ == self._shared_fields
+                    and shared.connector.options == options
+                    and self._shared_connector is connector
+                ):
+                    return shared
+            except Exception:
+                # Options that cannot be compared are taken as changed.
+                logger.debug('Store(name="%s"): incomparable options', self._name)
+        config = StoreConfig(
+            name=self._name,
+            connector=ConnectorConfig(kind=get_object_path(type(connector)), options=options),
+            serializer=self._serializer,
+            deserializer=self._deserializer,
+            cache_size=self._cache_size,
+            metrics=self._metrics is not None,
+            populate_target=self._populate_target,
+            auto_register=self._register,
+        )
+        self._shared_connector = connector
+        self._shared_fields = dict(config.__dict__)
+        self._shared_config = config
+        return config
+
+    def _deferrable(self) -> DeferrableConnector[Any]:
+        connector: Any = self.connector
+        if not isinstance(connector, DeferrableConnector):
+            msg = (
+                f'The {type(connector).__name__} of the store "{self._name}" does not implement '
+                'the DeferrableConnector protocol: it cannot make keys for objects that come '
+                'later.'
+            )
+            raise NotImplementedError(msg)
+        return cast('DeferrableConnector[Any]', connector)
+
+    def _deserialize(
+        self, key: ConnectorKeyT, data: BytesLike, deserializer: DeserializerT | None
+    ) -> Any:
+        if deserializer is None:
+            deserializer = self._deserializer
+        try:
+            if deserializer is None:
+                return deserialize(data)
+            if type(data) is not bytes and not getattr(deserializer, '__takes_buffers__', False):
+                data = bytes(data)
+            return deserializer(data)
+        except Exception as error:
+            function = deserialize if deserializer is None else deserializer
+            name = getattr(function, '__qualname__', None)
+            path = repr(function) if name is None else f'{function.__module__}.{name}'
+            msg = (
+                f'Failed to deserialize object (deserializer={path}, key={key}) '
+                f'of the store "{self._name}".'
+            )
+            raise SerializationError(msg) from error
+
+    def _get_measured(
+        self,
+        metrics: StoreMetrics,
+        key: ConnectorKeyT,
+        deserializer: DeserializerT | None,
+        default: object | None,
+    ) -> Any | None:
+        started = perf_counter_ns()
+        obj = self.cache.get(key, _MISSING)
+        if obj is not _MISSING:
+            metrics.add_counter('store.get.cache_hits', key, 1)
+        else:
+            metrics.add_counter('store.get.cache_misses', key, 1)
+            asked = perf_counter_ns()
+            data = self.connector.get(key)
+            self._add_time('store.get.connector', key, asked)
+            if data is None:
+                obj = default
+            else:
+                metrics.add_attribute('store.get.object_size', key, _size(data))
+                got = perf_counter_ns()
+                obj = self._deserialize(key, data, deserializer)
+                self._add_time('store.get.deserialize', key, got)
+                self.cache.set(key, obj)
+        self._add_time('store.get', key, started)
+        return obj
+
+    def _proxy(
+        self,
+        key: ConnectorKeyT,
+        obj: T,
+        evict: bool,
+        deserializer: DeserializerT | None,
+        populate_target: bool | None,
+    ) -> Proxy[T]:
+        factory: StoreFactory[ConnectorT, T] = StoreFactory(
+            key, self._current_config(), evict=evict, deserializer=deserializer
+        )
+        if self._populate_target if populate_target is None else populate_target:
+            return Proxy(factory, cache_defaults=True, target=obj)
+        return Proxy(factory)
+
+    def _put_measured(
+        self,
+        metrics: StoreMetrics,
+        obj: Any,
+        serializer: SerializerT | None,
+        kwargs: dict[str, Any],
+    ) -> ConnectorKeyT:
+        started = perf_counter_ns()
+        data = self._serialize(obj, serializer)
+        serialized = perf_counter_ns()
+        key: ConnectorKeyT = self.connector.put(cast('BytesLike', data), **kwargs)
+        self._add_time('store.put.serialize', key, started, serialized)
+        self._add_time('store.put.connector', key, serialized)
+        metrics.add_attribute('store.put.object_size', key, _size(data))
+        self._add_time('store.put', key, started)
+        return key
+
+    def _serialize(self, obj: Any, serializer: SerializerT | None) -> Any:
+        """Bytes of an object, or the buffers that make them up if the connector takes them."""
+        if serializer is None:
+            serializer = self._serializer
+        if serializer is None:
+            try:
+                if getattr(self.connector, 'accepts_buffers', False):
+                    return serialize_buffers(obj)
+                return serialize(obj)
+            except SerializationError as error:
+                msg = f'{error} It cannot be put into the store "{self._name}".'
+                raise SerializationError(msg) from error.__cause__
+        data = serializer(obj)
+        if not is_bytes_like(data):
+            msg = (
+                'Serializer must return a bytes-like object. '
+                f'That of the store "{self._name}" returned {type(data)}.'
+            )
+            raise TypeError(msg)
+        return data
+
+
+def _size(data: Any) -> int:
+    """Bytes of what is put: one buffer, or several that make it up."""
+    if isinstance(data, list):
+        return sum(map(_size, cast('list[Any]', data)))
+    return data.nbytes if isinstance(data, memoryview) else len(data)

@@ -1,0 +1,216 @@
+"""Configuration from which a store can be made again, here or elsewhere."""
+
+from __future__ import annotations
+
+import pathlib
+import warnings
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from proxystore.connectors.protocols import Connector
+from proxystore.store.types import DeserializerT, SerializerT
+from proxystore.utils.config import dump, dumps, load
+from proxystore.utils.imports import import_from_path
+from proxystore.warnings import NewerFormatWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pydantic_core import InitErrorDetails
+
+__all__ = [
+    'Connector',
+    'ConnectorConfig',
+    'DeserializerT',
+    'SerializerT',
+    'StoreConfig',
+    'dump',
+    'import_from_path',
+    'load',
+]
+
+#: Import paths of the connectors that have a short name.
+_KNOWN_CONNECTORS = {
+    'endpoint': 'proxystore.connectors.endpoint.EndpointConnector',
+    'file': 'proxystore.connectors.file.FileConnector',
+    'globus': 'proxystore.connectors.globus.GlobusConnector',
+    'local': 'proxystore.connectors.local.LocalConnector',
+    'multi': 'proxystore.connectors.multi.MultiConnector',
+    'redis': 'proxystore.connectors.redis.RedisConnector',
+}
+
+
+class _Config(BaseModel):
+    """Model whose pickles are read by, and written for, other versions."""
+
+    model_config = ConfigDict(extra='forbid')
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return {
+            '__dict__': self.__dict__,
+            '__pydantic_extra__': None,
+            '__pydantic_fields_set__': self.__pydantic_fields_set__,
+            '__pydantic_private__': None,
+        }
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        fields: dict[str, Any] = state['__dict__']
+        fields_set: set[str] = state['__pydantic_fields_set__']
+        if fields.keys() != type(self).__pydantic_fields__.keys():
+            fields, fields_set = _fit_fields(type(self), fields, fields_set)
+        setattr_ = object.__setattr__
+        setattr_(self, '__dict__', fields)
+        setattr_(self, '__pydantic_fields_set__', fields_set)
+        setattr_(self, '__pydantic_extra__', None)
+        setattr_(self, '__pydantic_private__', None)
+
+
+class ConnectorConfig(_Config):
+    """Configuration of a connector.
+
+    Attributes:
+        kind: Import path of the connector's class, or the short name of one
+            of this package (`file` or `FileConnector`, in any case).
+        options: What the connector is made from.
+    """
+
+    kind: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def get_connector_type(self) -> type[Connector[Any]]:
+        """Import the class of the connector.
+
+        Raises:
+            ValueError: If there is no such class.
+            ImportError: If a known connector cannot be imported.
+        """
+        name = self.kind.lower()
+        path = _KNOWN_CONNECTORS.get(name.removesuffix('connector'))
+        if path is not None:
+            return import_from_path(path)
+        try:
+            return import_from_path(self.kind)
+        except (ImportError, AttributeError) as error:
+            known = ', '.join(sorted(_KNOWN_CONNECTORS))
+            msg = (
+                f'Unknown connector type "{self.kind}". It must be the import path of a '
+                f'connector or one of {known}. ({error})'
+            )
+            raise ValueError(msg) from error
+
+    def get_connector(self) -> Connector[Any]:
+        """Make the connector.
+
+        Raises:
+            ValueError: If there is no such connector, or an option is wrong.
+            TypeError: If an option is unknown.
+        """
+        connector_type = self.get_connector_type()
+        if getattr(connector_type, 'config_is_arguments', True):
+            return connector_type(**self.options)
+        return connector_type.from_config(self.options)
+
+
+class StoreConfig(_Config):
+    """Configuration of a store.
+
+    Attributes:
+        name: Name of the store.
+        connector: Configuration of its connector.
+        serializer: Its serializer. `None` is the default one.
+        deserializer: Its deserializer. `None` is the default one.
+        cache_size: Number of objects that it caches.
+        metrics: Whether it measures its operations.
+        populate_target: Whether its proxies hold the object from the start.
+        auto_register: Whether it registers itself when it is made.
+    """
+
+    name: str
+    connector: ConnectorConfig
+    serializer: SerializerT | None = None
+    deserializer: DeserializerT | None = None
+    cache_size: int = 16
+    metrics: bool = False
+    populate_target: bool = True
+    auto_register: bool = False
+
+    @classmethod
+    def from_toml(cls, filepath: str | pathlib.Path) -> Self:
+        """Read a configuration from a TOML file.
+
+        Args:
+            filepath: Path of the file.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If the file is not TOML.
+            pydantic.ValidationError: If a field is missing, unknown or
+                ill-typed. It is a `ValueError`, and names the fields and, in
+                a note, the file.
+        """
+        with pathlib.Path(filepath).open('rb') as file:
+            try:
+                return load(cls, file)
+            except ValidationError as error:
+                title = f'{cls.__name__} in {filepath}'
+                raise ValidationError.from_exception_data(
+                    title,
+                    cast('list[InitErrorDetails]', error.errors(include_url=False)),
+                ) from None
+            except ValueError as error:
+                msg = f'{filepath} is not a TOML file: {error}'
+                raise ValueError(msg) from error
+
+    def write_toml(self, filepath: str | pathlib.Path) -> None:
+        """Write the configuration to a TOML file.
+
+        Args:
+            filepath: Path of the file. Directories that are missing are made.
+
+        Raises:
+            OSError: If the file cannot be written.
+            TypeError: If a value cannot be expressed in TOML, as a
+                serializer. The file is left as it was then.
+        """
+        path = pathlib.Path(filepath)
+        content = dumps(self)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def _fit_fields(
+    kind: type[BaseModel], fields: dict[str, Any], fields_set: set[str]
+) -> tuple[dict[str, Any], set[str]]:
+    """Fit the fields of a model that another version has pickled."""
+    known = kind.model_fields
+    fields = without_unknown_fields(kind, fields, known)
+    fitted = {
+        name: fields[name] if name in fields else field.get_default(call_default_factory=True)
+        for name, field in known.items()
+    }
+    return fitted, fields_set & known.keys()
+
+
+def without_unknown_fields(
+    kind: type, state: dict[str, Any], known: Collection[str]
+) -> dict[str, Any]:
+    """Leave out what only a newer version knows, with a warning.
+
+    Args:
+        kind: Class of the pickled object.
+        state: Its state, as it was pickled.
+        known: Names of the fields that this version knows.
+
+    Returns:
+        The state without the other fields.
+    """
+    unknown = sorted(state.keys() - set(known))
+    if unknown:
+        warnings.warn(
+            f'This {kind.__name__} was pickled by a newer version of proxystore. What this '
+            f'version does not know is ignored: {", ".join(unknown)}.',
+            NewerFormatWarning,
+            stacklevel=3,
+        )
+    return {name: value for name, value in state.items() if name in known}

@@ -1,0 +1,77 @@
+"""What can be asked of a proxy that a store made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from proxystore.proxy import Proxy, get_factory, is_resolved
+from proxystore.store.exceptions import ProxyStoreFactoryError
+from proxystore.store.types import ConnectorKeyT
+
+if TYPE_CHECKING:
+    from proxystore.store.factory import StoreFactory
+
+__all__ = [
+    'ConnectorKeyT',
+    'Proxy',
+    'ProxyStoreFactoryError',
+    'get_factory',
+    'get_key',
+    'is_resolved',
+    'resolve_async',
+]
+
+T = TypeVar('T')
+
+
+def get_key(proxy: Proxy[T]) -> ConnectorKeyT:
+    """Key of the object of a proxy. Does not resolve it.
+
+    Args:
+        proxy: Proxy made by a store.
+
+    Returns:
+        Key of its object in the connector of the store.
+
+    Raises:
+        ProxyStoreFactoryError: If no store made the proxy.
+    """
+    return store_factory(proxy).key
+
+
+def resolve_async(proxy: Proxy[T]) -> None:
+    """Begin to get the object of a proxy in the background.
+
+    The first use of the proxy waits for it, and raises what went wrong.
+    Nothing happens if the proxy is resolved.
+
+    Args:
+        proxy: Proxy made by a store.
+
+    Raises:
+        ProxyStoreFactoryError: If no store made the proxy.
+    """
+    factory = store_factory(proxy)
+    if not is_resolved(proxy):
+        factory.resolve_async()
+
+
+def store_factory(proxy: Proxy[T]) -> StoreFactory[Any, T]:
+    """Factory of a proxy that a store made.
+
+    Args:
+        proxy: Proxy made by a store.
+
+    Raises:
+        ProxyStoreFactoryError: If no store made the proxy.
+    """
+    from proxystore.store.factory import StoreFactory
+
+    factory = get_factory(proxy)
+    if not isinstance(factory, StoreFactory):
+        msg = (
+            'The proxy must contain a factory with type StoreFactory. '
+            f'{type(factory).__name__} is not supported.'
+        )
+        raise ProxyStoreFactoryError(msg)
+    return factory
