@@ -2,7 +2,7 @@
  *
  * Usage: file_floor DIRECTORY SIZE COUNT
  * Reads commands from standard input, one a line: `put`, `get` or `write`. Answers each with the
- * smallest time of COUNT operations, in nanoseconds. `write` is one fresh file of SIZE bytes written
+ * mean time of COUNT operations, in nanoseconds. `write` is one fresh file of SIZE bytes written
  * by write(2), without a marker.
  */
 #define _GNU_SOURCE
@@ -10,11 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-static int directory;
+static const char *directory;
 static size_t size;
 static char *buffer;
 
@@ -33,6 +34,12 @@ static double now(void)
     return at.tv_sec * 1e9 + at.tv_nsec;
 }
 
+/* Names as long as the connector's, a new one for every object. */
+static void name(char *path, int number, const char *suffix)
+{
+    sprintf(path, "%s/%08x-0000-4000-8000-000000000000%s", directory, number, suffix);
+}
+
 static void write_all(int file, const char *bytes, size_t length)
 {
     while (length > 0) {
@@ -43,34 +50,39 @@ static void write_all(int file, const char *bytes, size_t length)
     }
 }
 
-static void create(const char *name, const char *bytes, size_t length)
+static int create(const char *path)
 {
-    int file = openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    check(file, "open");
+    return file;
+}
+
+static void put(const char *data, const char *marker, const char *temporary)
+{
     struct stat status;
-    check(file, "openat");
-    write_all(file, bytes, length);
+    char random[24];
+    check(getrandom(random, sizeof random, 0), "getrandom");
+    int file = create(data);
+    write_all(file, buffer, size);
     check(fstat(file, &status), "fstat");
     check(close(file), "close");
+    file = create(temporary);
+    write_all(file, buffer, 64);
+    check(close(file), "close");
+    check(rename(temporary, marker), "rename");
 }
 
-static void put(void)
+static void get(const char *data, const char *marker)
 {
-    create("object", buffer, size);
-    create("marker.tmp", buffer, 64);
-    check(renameat(directory, "marker.tmp", directory, "marker"), "renameat");
-}
-
-static void get(void)
-{
-    char marker[128];
+    char record[1024];
     struct stat status;
     size_t done = 0;
-    int file = openat(directory, "marker", O_RDONLY | O_CLOEXEC);
-    check(file, "openat");
-    check(read(file, marker, sizeof marker), "read");
+    int file = open(marker, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    check(file, "open");
+    check(read(file, record, sizeof record), "read");
     check(close(file), "close");
-    file = openat(directory, "object", O_RDONLY | O_CLOEXEC);
-    check(file, "openat");
+    file = open(data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    check(file, "open");
     check(fstat(file, &status), "fstat");
     while (done < size) {
         ssize_t got = read(file, buffer + done, size - done);
@@ -80,10 +92,12 @@ static void get(void)
     check(close(file), "close");
 }
 
-static void evict(void)
+/* One fresh file, and no marker. */
+static void write_only(const char *data)
 {
-    check(unlinkat(directory, "marker", 0), "unlinkat");
-    check(unlinkat(directory, "object", 0), "unlinkat");
+    int file = create(data);
+    write_all(file, buffer, size);
+    check(close(file), "close");
 }
 
 int main(int argc, char **argv)
@@ -94,36 +108,39 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s DIRECTORY SIZE COUNT\n", argv[0]);
         return 2;
     }
-    directory = open(argv[1], O_RDONLY | O_DIRECTORY);
-    check(directory, "open");
+    directory = argv[1];
     size = strtoull(argv[2], NULL, 10);
     count = atoi(argv[3]);
     buffer = malloc(size > 64 ? size : 64);
     memset(buffer, 1, size > 64 ? size : 64);
+    char(*data)[512] = malloc(count * sizeof *data);
+    char(*marker)[512] = malloc(count * sizeof *marker);
+    char(*temporary)[512] = malloc(count * sizeof *temporary);
+    for (int i = 0; i < count; i++) {
+        name(data[i], i, "");
+        name(marker[i], i, ".ready");
+        name(temporary[i], i, ".ready.0123456789abcdef.tmp");
+    }
     while (scanf("%15s", command) == 1) {
-        double best = 1e300;
-        if (strcmp(command, "get") == 0)
-            put();
+        int is_get = strcmp(command, "get") == 0, is_put = strcmp(command, "put") == 0;
+        if (is_get)
+            put(data[0], marker[0], temporary[0]);
+        double start = now();
         for (int i = 0; i < count; i++) {
-            double start = now();
-            if (strcmp(command, "put") == 0)
-                put();
-            else if (strcmp(command, "get") == 0)
-                get();
+            if (is_put)
+                put(data[i], marker[i], temporary[i]);
+            else if (is_get)
+                get(data[0], marker[0]);
             else
-                create("object", buffer, size);
-            double took = now() - start;
-            if (took < best)
-                best = took;
-            if (strcmp(command, "put") == 0)
-                evict();
-            else if (strcmp(command, "write") == 0)
-                check(unlinkat(directory, "object", 0), "unlinkat");
+                write_only(data[i]);
         }
-        if (strcmp(command, "get") == 0)
-            evict();
-        printf("%.0f\n", best);
+        printf("%.0f\n", (now() - start) / count);
         fflush(stdout);
+        for (int i = 0; i < (is_get ? 1 : count); i++) {
+            if (is_put || is_get)
+                check(unlink(marker[i]), "unlink");
+            check(unlink(data[i]), "unlink");
+        }
     }
     return 0;
 }
