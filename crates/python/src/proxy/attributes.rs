@@ -6,8 +6,9 @@ use pyo3::ffi::{self, Py_ssize_t, PyObject};
 
 use super::{
     globals::Name,
-    layout::{self, ProxyObject, enter, locked, own, resolved},
+    layout::{ProxyObject, enter, locked, resolved},
     names::{self, Owner},
+    references::{disown, own},
 };
 
 /// `tp_getattro`.
@@ -204,7 +205,7 @@ pub(super) unsafe extern "C-unwind" fn set_wrapped(
             );
             return -1;
         }
-        layout::disown(old);
+        disown(old);
     }
     0
 }

@@ -1,7 +1,7 @@
 //! The native base class: which function fills which slot.
 
 use std::{
-    ffi::{CStr, c_int, c_uint, c_ulong, c_void},
+    ffi::{CStr, c_int, c_uint, c_void},
     ptr,
 };
 
@@ -18,14 +18,23 @@ use super::{
     pickling, protocols,
 };
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a class has 64 flags on some platforms, its specification always 32"
+)]
+const FLAGS: c_uint = (ffi::Py_TPFLAGS_DEFAULT
+    | ffi::Py_TPFLAGS_BASETYPE
+    | ffi::Py_TPFLAGS_HAVE_GC
+    | ffi::Py_TPFLAGS_IMMUTABLETYPE) as c_uint;
+
 /// Makes the class; it can be made once.
 pub(super) fn create(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let mut slots = slots();
     let mut spec = PyType_Spec {
         name: c"proxystore._native.ProxyBase".as_ptr(),
-        basicsize: size_of::<layout::ProxyObject>() as c_int,
+        basicsize: layout::SIZE,
         itemsize: 0,
-        flags: flags(),
+        flags: FLAGS,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the slots end with a null one and fit their kinds; the tables that they point to are
@@ -64,14 +73,6 @@ pub(super) fn setters(py: Python<'_>) -> PyResult<[(&'static str, Bound<'_, PyAn
             )?,
         ),
     ])
-}
-
-fn flags() -> c_uint {
-    let flags: c_ulong = ffi::Py_TPFLAGS_DEFAULT
-        | ffi::Py_TPFLAGS_BASETYPE
-        | ffi::Py_TPFLAGS_HAVE_GC
-        | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-    flags as c_uint
 }
 
 macro_rules! slots {

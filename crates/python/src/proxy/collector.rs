@@ -7,7 +7,11 @@ use std::{
 
 use pyo3::ffi::{self, PyObject, PyTypeObject, visitproc};
 
-use super::layout::{ProxyObject, disown};
+use super::{
+    globals::BASE,
+    layout::{ProxyObject, is_proxy_class},
+    references::{decrement, disown},
+};
 
 /// `tp_traverse`.
 pub(super) unsafe extern "C-unwind" fn traverse(
@@ -65,7 +69,7 @@ pub(super) unsafe extern "C-unwind" fn deallocate(this: *mut PyObject) {
         for object in slots {
             disown(object);
         }
-        ffi::Py_DECREF(class.cast());
+        decrement(class.cast());
     }
 }
 
@@ -90,7 +94,7 @@ pub(super) unsafe extern "C-unwind" fn allocate(
     // SAFETY: the interpreter calls this slot with a subclass of the native base, whose instances
     // are zeroed memory: null in every slot.
     unsafe {
-        if class == super::globals::BASE.class() {
+        if !is_proxy_class(class) || class == BASE.class() {
             ffi::PyErr_SetString(
                 ffi::PyExc_TypeError,
                 c"only proxystore.proxy.Proxy and its subclasses have instances".as_ptr(),

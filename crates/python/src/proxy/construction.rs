@@ -6,7 +6,8 @@ use pyo3::ffi::{self, Py_ssize_t, PyObject};
 
 use super::{
     globals::Name,
-    layout::{ProxyObject, disown, own, replace},
+    layout::{ProxyObject, replace},
+    references::{disown, own},
 };
 
 /// The signature, as `inspect.signature` reads it.

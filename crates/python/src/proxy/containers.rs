@@ -4,7 +4,7 @@ use std::{ffi::c_int, ptr};
 
 use pyo3::ffi::{self, Py_ssize_t, PyObject};
 
-use super::{layout::enter, protocols::type_error};
+use super::{layout::enter, protocols::type_error, references::decrement};
 
 /// `mp_length`, `sq_length`.
 pub(super) unsafe extern "C-unwind" fn length(this: *mut PyObject) -> Py_ssize_t {
@@ -72,7 +72,7 @@ pub(super) unsafe extern "C-unwind" fn sequence_item(
             return ptr::null_mut();
         }
         let result = item(this, key);
-        ffi::Py_DECREF(key);
+        decrement(key);
         result
     }
 }
@@ -90,7 +90,7 @@ pub(super) unsafe extern "C-unwind" fn set_sequence_item(
             return -1;
         }
         let status = set_item(this, key, value);
-        ffi::Py_DECREF(key);
+        decrement(key);
         status
     }
 }

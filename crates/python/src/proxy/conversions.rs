@@ -4,7 +4,10 @@ use std::ptr;
 
 use pyo3::ffi::{self, Py_hash_t, Py_ssize_t, PyObject};
 
-use super::layout::{ProxyObject, disown, enter, locked, own};
+use super::{
+    layout::{ProxyObject, enter, locked},
+    references::{decrement, disown, own},
+};
 
 /// `tp_hash`.
 pub(super) unsafe extern "C-unwind" fn hash(this: *mut PyObject) -> Py_hash_t {
@@ -18,12 +21,10 @@ pub(super) unsafe extern "C-unwind" fn hash(this: *mut PyObject) -> Py_hash_t {
                 ptr::null_mut()
             }
         });
-        if !known.is_null() {
-            if ffi::Py_IsNone(known) == 0 {
-                return known_hash(known);
-            }
-            ffi::Py_DECREF(known);
+        if !known.is_null() && ffi::Py_IsNone(known) == 0 {
+            return known_hash(known);
         }
+        disown(known);
         let target = enter(this);
         if target.failed() {
             return -1;
@@ -51,7 +52,7 @@ unsafe fn known_hash(known: *mut PyObject) -> Py_hash_t {
             );
             -1
         };
-        ffi::Py_DECREF(known);
+        decrement(known);
         hash
     }
 }
@@ -94,7 +95,7 @@ pub(super) unsafe extern "C-unwind" fn represent(this: *mut PyObject) -> *mut Py
             ffi::PyUnicode_FromFormat(c"<%U at %p with factory %U>".as_ptr(), name, this, shown)
         };
         disown(name);
-        ffi::Py_DECREF(shown);
+        decrement(shown);
         text
     }
 }
@@ -267,13 +268,13 @@ unsafe fn call_function(
             return ptr::null_mut();
         }
         let function = ffi::PyObject_GetAttrString(module, function.as_ptr());
-        ffi::Py_DECREF(module);
+        decrement(module);
         if function.is_null() {
             return ptr::null_mut();
         }
         let result =
             ffi::PyObject_CallFunctionObjArgs(function, first, second, ptr::null_mut::<PyObject>());
-        ffi::Py_DECREF(function);
+        decrement(function);
         result
     }
 }

@@ -2,7 +2,10 @@
 
 use pyo3::ffi::{self, PyObject};
 
-use super::{globals::Name, layout::disown};
+use super::{
+    globals::Name,
+    references::{decrement, disown},
+};
 
 /// The file name in the code of the frozen import machinery.
 const MACHINERY: &[u8] = b"<frozen importlib._bootstrap>";
@@ -28,16 +31,16 @@ pub(super) unsafe fn is_importing() -> bool {
             function
         } else {
             let frame = ffi::PyObject_CallNoArgs(function);
-            ffi::Py_DECREF(function);
+            decrement(function);
             frame
         };
         while !frame.is_null() && ffi::Py_IsNone(frame) == 0 {
             if runs_machinery(frame) {
-                ffi::Py_DECREF(frame);
+                decrement(frame);
                 return true;
             }
             let caller = ffi::PyObject_GetAttr(frame, CALLER.object());
-            ffi::Py_DECREF(frame);
+            decrement(frame);
             frame = caller;
         }
         disown(frame);
@@ -58,7 +61,7 @@ unsafe fn runs_machinery(frame: *mut PyObject) -> bool {
             return false;
         }
         let file = ffi::PyObject_GetAttr(code, FILE.object());
-        ffi::Py_DECREF(code);
+        decrement(code);
         if file.is_null() {
             return false;
         }
@@ -67,7 +70,7 @@ unsafe fn runs_machinery(frame: *mut PyObject) -> bool {
         let found = !text.is_null()
             && usize::try_from(length) == Ok(MACHINERY.len())
             && std::slice::from_raw_parts(text.cast::<u8>(), MACHINERY.len()) == MACHINERY;
-        ffi::Py_DECREF(file);
+        decrement(file);
         found
     }
 }

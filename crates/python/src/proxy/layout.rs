@@ -1,6 +1,7 @@
 //! What a proxy is in memory, and how its target is reached.
 
 use std::{
+    ffi::c_int,
     mem::offset_of,
     ptr,
     sync::atomic::{AtomicUsize, Ordering},
@@ -14,6 +15,7 @@ use pyo3::{
 
 use super::{
     globals::{BASE, CLASS},
+    references::{decrement, disown, own},
     resolving::{self, Runner},
 };
 
@@ -39,6 +41,13 @@ pub(super) struct ProxyObject {
     /// younger than the proxy that leads to it.)
     plain: AtomicUsize,
 }
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a few words"
+)]
+pub(super) const SIZE: c_int = size_of::<ProxyObject>() as c_int;
 
 /// Byte offsets for the member descriptors.
 pub(super) const FACTORY: usize = offset_of!(ProxyObject, factory);
@@ -93,7 +102,7 @@ impl Entered {
             if self.hold == Hold::Guarded {
                 ffi::Py_LeaveRecursiveCall();
             }
-            ffi::Py_DECREF(self.object);
+            decrement(self.object);
         }
     }
 }
@@ -105,14 +114,29 @@ impl Entered {
 /// `object` is a valid object and the caller is attached to the interpreter.
 #[inline]
 pub(super) unsafe fn is_proxy(object: *mut PyObject) -> bool {
-    // SAFETY: promised by the caller; `BASE` is set before any proxy exists.
-    unsafe { is_proxy_class(ffi::Py_TYPE(object)) }
+    // SAFETY: promised by the caller; a class is a valid object.
+    unsafe {
+        let class = ffi::Py_TYPE(object);
+        if class == CLASS.class() {
+            return true;
+        }
+        is_proxy_class(class)
+    }
 }
 
+/// Whether `class` is the class of proxies. What has no metaclass is none, which is the case of
+/// most operands and quickly told; the constructor sees to it that proxies have one.
+///
+/// # Safety
+///
+/// `class` is a valid class and the caller is attached to the interpreter.
 #[inline]
-unsafe fn is_proxy_class(class: *mut PyTypeObject) -> bool {
-    // SAFETY: promised by the caller of `is_proxy`.
-    class == CLASS.class() || unsafe { ffi::PyType_IsSubtype(class, BASE.class()) != 0 }
+pub(super) unsafe fn is_proxy_class(class: *mut PyTypeObject) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe {
+        ffi::Py_TYPE(class.cast()) != &raw mut ffi::PyType_Type
+            && ffi::PyType_IsSubtype(class, BASE.class()) != 0
+    }
 }
 
 /// The target of the proxy `this`, resolved if need be.
@@ -155,7 +179,7 @@ unsafe fn enter_unknown(proxy: *mut ProxyObject, target: *mut PyObject) -> Enter
             };
         }
         if ffi::Py_EnterRecursiveCall(c" in a proxy of a proxy".as_ptr()) != 0 {
-            ffi::Py_DECREF(target);
+            decrement(target);
             return Entered::FAILED;
         }
         Entered {
@@ -193,33 +217,6 @@ pub(super) unsafe fn operand(object: *mut PyObject) -> Entered {
 pub(super) unsafe fn resolved(proxy: *mut ProxyObject) -> *mut PyObject {
     // SAFETY: promised by the caller; nothing can replace the pointer before it is owned.
     unsafe { locked(proxy, || own((*proxy).target)) }
-}
-
-/// Takes a reference, if there is an object.
-///
-/// # Safety
-///
-/// `object` is null or a valid object and the caller is attached to the interpreter.
-#[inline]
-pub(super) unsafe fn own(object: *mut PyObject) -> *mut PyObject {
-    if !object.is_null() {
-        // SAFETY: promised by the caller.
-        unsafe { ffi::Py_INCREF(object) };
-    }
-    object
-}
-
-/// Gives up a reference, if there is an object.
-///
-/// # Safety
-///
-/// `object` is null or an owned reference and the caller is attached to the interpreter.
-#[inline]
-pub(super) unsafe fn disown(object: *mut PyObject) {
-    if !object.is_null() {
-        // SAFETY: promised by the caller.
-        unsafe { ffi::Py_DECREF(object) };
-    }
 }
 
 /// Puts `value` (owned or null) into a slot and drops what was there.

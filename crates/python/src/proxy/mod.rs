@@ -41,6 +41,7 @@ mod names;
 mod operators;
 mod pickling;
 mod protocols;
+mod references;
 mod resolving;
 mod waiting;
 

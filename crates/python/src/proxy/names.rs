@@ -1,6 +1,6 @@
 //! Which names a proxy answers itself, decided by the name alone.
 //!
-//! A failed lookup in CPython raises, and raising and clearing an `AttributeError` costs ten times
+//! A failed lookup raises, and raising and clearing an `AttributeError` costs ten times
 //! what a successful one does. So each proxy class has a table of the names that it and its bases
 //! define; all other names go to the target at once. The metaclass in `proxystore.proxy` reports
 //! changed classes through [`forget`], and their tables are made anew on the next lookup.
@@ -16,6 +16,7 @@ use std::{
 
 use pyo3::{
     ffi::{self, Py_hash_t, PyObject, PyTypeObject},
+    intern,
     prelude::*,
     types::{PyDict, PyString, PyType, PyWeakrefReference},
 };
@@ -100,13 +101,22 @@ pub(super) fn forget(class: &Bound<'_, PyType>) -> PyResult<()> {
         }
         let entry = tables(|tables| tables.remove(&class.as_ptr().addr()));
         entries.extend(entry);
-        for subclass in class.call_method0("__subclasses__")?.try_iter()? {
+        for subclass in subclasses(&class)?.try_iter()? {
             stale.push(subclass?.cast_into()?);
         }
     }
     // Their weak references die here, after the lock has been given back.
     drop(entries);
     Ok(())
+}
+
+/// The direct subclasses, whatever the class itself calls by that name.
+fn subclasses<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    let method = intern!(class.py(), "__subclasses__");
+    class
+        .py()
+        .get_type::<PyType>()
+        .call_method1(method, (class,))
 }
 
 struct Entry {
@@ -176,7 +186,7 @@ impl Table {
                 text if OF_THE_TARGET.contains(&text) => Owner::Target,
                 _ => Owner::Proxy,
             };
-            table.insert(name, owner)?;
+            table.insert(&name, owner)?;
         }
         Ok(table)
     }
@@ -188,7 +198,7 @@ impl Table {
         Ok(class.get_type().as_type_ptr())
     }
 
-    fn insert(&mut self, name: Bound<'_, PyString>, owner: Owner) -> PyResult<()> {
+    fn insert(&mut self, name: &Bound<'_, PyString>, owner: Owner) -> PyResult<()> {
         let hash = name.hash()?;
         let mask = self.slots.len() - 1;
         let mut at = hash.cast_unsigned() & mask;

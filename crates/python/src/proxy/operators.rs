@@ -5,7 +5,10 @@ use std::{ffi::c_int, ptr};
 
 use pyo3::ffi::{self, PyObject};
 
-use super::layout::{self, ProxyObject, enter, operand, own};
+use super::{
+    layout::{self, ProxyObject, enter, operand},
+    references::own,
+};
 
 macro_rules! unary {
     ($($name:ident => $operate:ident;)*) => {$(

@@ -6,7 +6,8 @@ use pyo3::ffi::{self, PyObject};
 
 use super::{
     globals::{Name, TRAMPOLINE},
-    layout::{ProxyObject, disown, locked, own},
+    layout::{ProxyObject, locked},
+    references::{decrement, disown, own},
 };
 
 /// `__reduce__`: `(_proxy_trampoline, (factory, default_class, default_hash))`. The target stays.
@@ -36,7 +37,7 @@ pub(super) unsafe extern "C-unwind" fn reduce(
                 ptr::null_mut()
             } else {
                 let pair = ffi::PyTuple_Pack(2, TRAMPOLINE.object(), arguments);
-                ffi::Py_DECREF(arguments);
+                decrement(arguments);
                 pair
             }
         };
@@ -81,7 +82,7 @@ pub(super) unsafe extern "C-unwind" fn deep_copy(
             return ptr::null_mut();
         }
         let copy = rebuild_copied(reduced, memo);
-        ffi::Py_DECREF(reduced);
+        decrement(reduced);
         copy
     }
 }
@@ -110,12 +111,12 @@ unsafe fn rebuild_copied(reduced: *mut PyObject, memo: *mut PyObject) -> *mut Py
             memo,
             ptr::null_mut::<PyObject>(),
         );
-        ffi::Py_DECREF(module);
+        decrement(module);
         if arguments.is_null() {
             return ptr::null_mut();
         }
         let copy = ffi::PyObject_CallObject(ffi::PyTuple_GetItem(reduced, 0), arguments);
-        ffi::Py_DECREF(arguments);
+        decrement(arguments);
         copy
     }
 }

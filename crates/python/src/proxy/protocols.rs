@@ -9,7 +9,8 @@ use pyo3::ffi::{self, Py_buffer, PyObject};
 
 use super::{
     globals::Name,
-    layout::{disown, enter, own},
+    layout::enter,
+    references::{decrement, disown, own},
 };
 
 /// Flag of the code of a generator function that `types.coroutine` made awaitable.
@@ -34,7 +35,7 @@ macro_rules! managers {
                 let method = ffi::PyObject_GetAttr(target.object, NAME.object());
                 let result = if !method.is_null() {
                     let result = ffi::PyObject_CallObject(method, arguments);
-                    ffi::Py_DECREF(method);
+                    decrement(method);
                     result
                 } else if ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) != 0 {
                     type_error($complaint, target.object)
@@ -97,13 +98,13 @@ unsafe fn is_generator_coroutine(object: *mut PyObject) -> c_int {
             return 0;
         }
         let flags = ffi::PyObject_GetAttr(code, FLAGS.object());
-        ffi::Py_DECREF(code);
+        decrement(code);
         if flags.is_null() {
             ffi::PyErr_Clear();
             return 0;
         }
         let bits = ffi::PyLong_AsLongLong(flags);
-        ffi::Py_DECREF(flags);
+        decrement(flags);
         if bits == -1 && !ffi::PyErr_Occurred().is_null() {
             return -1;
         }

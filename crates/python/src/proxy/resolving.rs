@@ -7,7 +7,8 @@ use pyo3::ffi::{self, PyObject};
 
 use super::{
     globals::{Name, RESOLVE_ERROR},
-    layout::{self, ProxyObject, locked, own},
+    layout::{ProxyObject, locked},
+    references::{decrement, disown, increment, own},
     waiting::{self, Turn, Wait},
 };
 
@@ -146,12 +147,12 @@ unsafe fn run(proxy: *mut ProxyObject, me: Runner) -> *mut PyObject {
         let result = if factory.is_null() {
             ffi::PyErr_SetString(
                 ffi::PyExc_AttributeError,
-                c"__proxy_factory__ is missing".as_ptr(),
+                c"the proxy has no factory: __proxy_factory__ is missing.".as_ptr(),
             );
             ptr::null_mut()
         } else {
             let result = ffi::PyObject_CallNoArgs(factory);
-            ffi::Py_DECREF(factory);
+            decrement(factory);
             result
         };
         if result.is_null() {
@@ -180,7 +181,7 @@ unsafe fn finish(proxy: *mut ProxyObject, me: Runner, result: *mut PyObject) -> 
             }
             (own((*proxy).target), surplus)
         });
-        layout::disown(surplus);
+        disown(surplus);
         target
     }
 }
@@ -190,7 +191,8 @@ unsafe fn finish_failed(proxy: *mut ProxyObject, me: Runner) -> *mut PyObject {
     // SAFETY: promised by the caller of `resolve`; an exception is set.
     unsafe {
         let error = take_raised();
-        let ordinary = ffi::PyErr_GivenExceptionMatches(error, ffi::PyExc_Exception) != 0;
+        let ordinary = ffi::PyErr_GivenExceptionMatches(error, ffi::PyExc_Exception) != 0
+            && !is_about_the_proxy(error);
         let target = locked(proxy, || {
             if (*proxy).runner.contested {
                 (*proxy).runner =
@@ -201,18 +203,27 @@ unsafe fn finish_failed(proxy: *mut ProxyObject, me: Runner) -> *mut PyObject {
             own((*proxy).target)
         });
         if !ordinary {
-            // An interrupt or an exit is not about this proxy: it goes on as it is.
-            layout::disown(target);
+            // An interrupt or an exit is not about the target: it goes on as it is.
+            disown(target);
             raise(error);
             return ptr::null_mut();
         }
         if !target.is_null() {
             // Somebody else has set the target while the factory ran.
-            ffi::Py_DECREF(error);
+            decrement(error);
             return target;
         }
         failed(error)
     }
+}
+
+/// Whether the class of an exception says that it tells of the proxy itself, not of a failure to
+/// get its target, and wants to be seen as it is.
+unsafe fn is_about_the_proxy(error: *mut PyObject) -> bool {
+    static ABOUT: Name = Name::new(c"__proxy_about_itself__");
+
+    // SAFETY: attached, as the caller of `resolve` promises; `error` is a valid exception.
+    unsafe { ffi::PyObject_HasAttr(ffi::Py_TYPE(error).cast(), ABOUT.object()) != 0 }
 }
 
 unsafe fn reentered() -> *mut PyObject {
@@ -247,12 +258,12 @@ unsafe fn failed(cause: *mut PyObject) -> *mut PyObject {
             cause,
             ptr::null_mut::<PyObject>(),
         );
-        layout::disown(message);
+        disown(message);
         if error.is_null() {
-            ffi::Py_DECREF(cause);
+            decrement(cause);
             return ptr::null_mut();
         }
-        ffi::Py_INCREF(cause);
+        increment(cause);
         ffi::PyException_SetContext(error, cause);
         ffi::PyException_SetCause(error, cause);
         raise(error);
@@ -272,8 +283,8 @@ unsafe fn take_raised() -> *mut PyObject {
         if !traceback.is_null() {
             ffi::PyException_SetTraceback(value, traceback);
         }
-        layout::disown(class);
-        layout::disown(traceback);
+        disown(class);
+        disown(traceback);
     }
     value
 }
@@ -303,7 +314,7 @@ unsafe fn greenlet() -> usize {
             ptr::null_mut()
         } else {
             let current = ffi::PyObject_CallNoArgs(function);
-            ffi::Py_DECREF(function);
+            decrement(function);
             current
         };
         if current.is_null() {
@@ -312,7 +323,7 @@ unsafe fn greenlet() -> usize {
         }
         // The thread itself keeps the greenlet that runs alive.
         let address = current.addr();
-        ffi::Py_DECREF(current);
+        decrement(current);
         address
     }
 }

@@ -42,7 +42,8 @@ use pyo3::{
 
 use super::{
     importing,
-    layout::{ProxyObject, disown, locked, own},
+    layout::{ProxyObject, locked},
+    references::{disown, own},
     resolving::Runner,
 };
 
@@ -53,7 +54,7 @@ const LOCKED: Duration = Duration::from_secs(2);
 /// Patience with a thread that sleeps on something else.
 const ASLEEP: Duration = Duration::from_secs(10);
 /// Patience with a thread that works.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_mins(1);
 
 /// How often a waiter looks whether its patience is at an end.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -74,6 +75,7 @@ pub(super) enum Turn {
 }
 
 /// A place among the waiters of a contest.
+#[derive(Clone, Copy)]
 pub(super) struct Wait {
     contest: u64,
     ticket: u64,
@@ -406,8 +408,8 @@ impl Book {
         contest.waiters -= 1;
         let outcome = contest.outcome;
         let turn = match outcome {
-            // SAFETY: attached, as the caller promises; the contest owns a reference.
             Some(Outcome::Failed { error, began }) if !error.is_null() && began > wait.ticket => {
+                // SAFETY: attached, as the caller promises; the contest owns a reference.
                 Turn::Failed(unsafe { own(error) })
             }
             _ => Turn::Again,
@@ -521,6 +523,8 @@ struct Patience {
     /// When the running thread was last seen to have woken up, and what it looked like then.
     active: Instant,
     activity: Option<Vec<u8>>,
+    /// When to look at it again.
+    next: Instant,
 }
 
 impl Patience {
@@ -532,6 +536,7 @@ impl Patience {
             since: now,
             active: now,
             activity: None,
+            next: now,
         }
     }
 
@@ -556,6 +561,10 @@ impl Patience {
         if waited >= BUSY || (self.importing && waited >= IMPORTING) {
             return true;
         }
+        if now < self.next {
+            return false;
+        }
+        self.next = now + GLANCE;
         let activity = fs::read(format!("/proc/self/task/{thread}/schedstat")).ok();
         if activity.is_some() && activity != self.activity {
             self.activity = activity;
