@@ -125,6 +125,7 @@ def test_strings_bytes_and_their_edges(obj: Any, upstream: Interpreter) -> None:
 dtypes = npst.scalar_dtypes() | npst.array_dtypes(max_size=3)
 
 
+@pytest.mark.filterwarnings('ignore:Stored array in format 3.0')
 @crossing
 @given(data=st.data())
 def test_numpy_arrays_of_any_type_shape_and_order(data: st.DataObject, upstream) -> None:
