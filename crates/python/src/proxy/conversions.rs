@@ -41,7 +41,7 @@ unsafe fn known_hash(known: *mut PyObject) -> Py_hash_t {
     // SAFETY: `known` is an owned reference, used up here.
     unsafe {
         let hash = if ffi::PyLong_Check(known) != 0 {
-            ffi::PyObject_Hash(known)
+            hash_from_int(known)
         } else if ffi::PyExceptionInstance_Check(known) != 0 {
             ffi::PyErr_SetObject(ffi::Py_TYPE(known).cast(), known);
             -1
@@ -54,6 +54,22 @@ unsafe fn known_hash(known: *mut PyObject) -> Py_hash_t {
         };
         decrement(known);
         hash
+    }
+}
+
+/// The hash that an integer stands for as the result of `__hash__`: itself, not its own hash.
+unsafe fn hash_from_int(int: *mut PyObject) -> Py_hash_t {
+    // SAFETY: `int` is a Python integer.
+    unsafe {
+        let hash = ffi::PyLong_AsSsize_t(int);
+        if hash != -1 {
+            return hash;
+        }
+        if ffi::PyErr_Occurred().is_null() {
+            return -2;
+        }
+        ffi::PyErr_Clear();
+        ffi::PyObject_Hash(int)
     }
 }
 
