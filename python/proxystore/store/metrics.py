@@ -41,6 +41,17 @@ class TimeStats:
     last_time_ms: float = 0
     last_timestamp: float = 0
 
+    def __add__(self, other: TimeStats) -> TimeStats:
+        last = self if self.last_timestamp > other.last_timestamp else other
+        return TimeStats(
+            count=self.count + other.count,
+            avg_time_ms=_mean(self.avg_time_ms, self.count, other.avg_time_ms, other.count),
+            min_time_ms=min(self.min_time_ms, other.min_time_ms),
+            max_time_ms=max(self.max_time_ms, other.max_time_ms),
+            last_time_ms=last.last_time_ms,
+            last_timestamp=last.last_timestamp,
+        )
+
     def add_time(self, time_ms: float) -> None:
         """Add a time.
 
@@ -133,16 +144,7 @@ class StoreMetrics:
         total: dict[str, TimeStats] = defaultdict(TimeStats)
         for metrics in list(self._metrics.values()):
             for name, stats in list(metrics.times.items()):
-                sum_ = total[name]
-                sum_.avg_time_ms = _mean(
-                    sum_.avg_time_ms, sum_.count, stats.avg_time_ms, stats.count
-                )
-                sum_.count += stats.count
-                sum_.min_time_ms = min(sum_.min_time_ms, stats.min_time_ms)
-                sum_.max_time_ms = max(sum_.max_time_ms, stats.max_time_ms)
-                if stats.last_timestamp >= sum_.last_timestamp:
-                    sum_.last_time_ms = stats.last_time_ms
-                    sum_.last_timestamp = stats.last_timestamp
+                total[name] += stats
         return total
 
     def get_metrics(self, key_or_proxy: KeyT | ProxyT | Sequence[ProxyT]) -> Metrics | None:
@@ -169,4 +171,5 @@ def _hash_key(key: Any) -> int:
 
 
 def _mean(mean1: float, count1: int, mean2: float, count2: int) -> float:
-    return (mean1 * count1 + mean2 * count2) / (count1 + count2)
+    count = count1 + count2
+    return (mean1 * count1 + mean2 * count2) / count if count else 0
