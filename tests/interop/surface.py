@@ -83,7 +83,7 @@ def _class_facts(cls: type) -> dict[str, typing.Any]:
         'generic': [repr(p) for p in getattr(cls, '__parameters__', ())] != [],
     }
     for name, member in _members(cls).items():
-        facts[f'{name}()'] = _member_facts(member)
+        facts[f'{name}()'] = _member_facts(name, member)
     if dataclasses.is_dataclass(cls):
         facts['fields'] = [
             (field.name, _default(field.default), field.default_factory is dataclasses.MISSING)
@@ -103,10 +103,10 @@ def _class_facts(cls: type) -> dict[str, typing.Any]:
 def _public_bases(cls: type) -> list[str]:
     # Private and generic helpers between a class and its public bases are nobody's business.
     return sorted(
-        f'{base.__module__}.{base.__qualname__}'
+        base.__qualname__
         for base in cls.__mro__[1:]
         if not base.__qualname__.startswith('_')
-        and base.__module__ not in {'typing', 'proxystore.connectors.native'}
+        and base.__module__ != 'typing'
         and base is not object
     )
 
@@ -133,13 +133,17 @@ _LANGUAGE = {
 }  # fmt: skip
 
 
-def _member_facts(member: object) -> typing.Any:
+def _member_facts(name: str, member: object) -> typing.Any:
     if isinstance(member, property):
         return ('property', member.fset is not None, member.fdel is not None)
     if isinstance(member, (classmethod, staticmethod)):
         return (type(member).__name__, _signature(member.__func__))
     if isinstance(member, types.FunctionType):
-        return ('method', _signature(member))
+        signature = _signature(member)
+        if name.startswith('__') and signature:
+            # The interpreter passes the arguments of special methods by position.
+            signature = [('', *rest) for _, *rest in signature]
+        return ('method', signature)
     # What is not written in Python does not always tell how it is called.
     if isinstance(member, types.GetSetDescriptorType):
         return ('property', None, None)

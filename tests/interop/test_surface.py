@@ -24,7 +24,23 @@ Surface = dict[str, dict[str, dict[str, Any]]]
 
 _SOURCE = inspect.getsource(surface).replace('from __future__ import annotations', '')
 
-DIFFERENCES: dict[str, str] = {}
+_NATIVE = 'the proxy is a native type, which answers this in a slot of its own'
+
+# Class and fact, wherever the class can be reached.
+DIFFERENCES: dict[str, str] = {
+    'Proxy.bases': 'an intermediate class that gave the original its metaclass',
+    'Proxy.__name__()': _NATIVE,
+    'Proxy.__class__()': _NATIVE,
+    'Proxy.__getattr__()': _NATIVE,
+    'ProxyMetaType.signature': 'the metaclass is native, too',
+}
+_SUBCLASSES_OF_PROXY = ('BaseRefProxy', 'OwnedProxy', 'RefProxy', 'RefMutProxy')
+DIFFERENCES |= {
+    name.replace('Proxy', subclass, 1): reason
+    for name, reason in DIFFERENCES.items()
+    for subclass in _SUBCLASSES_OF_PROXY
+    if name.startswith('Proxy.')
+}
 
 
 @pytest.fixture(scope='module')
@@ -40,9 +56,10 @@ def ours(peer: Interpreter) -> Surface:
 
 def test_every_public_name_is_here_and_fits(theirs: Surface, ours: Surface) -> None:
     found = dict(_differences(theirs, ours))
-    unexplained = {name: said for name, said in found.items() if name not in DIFFERENCES}
-    assert not unexplained, '\n'.join(f'{name}: {said}' for name, said in unexplained.items())
-    gone = DIFFERENCES.keys() - found.keys()
+    explained = {name for name in found if _short(name) in DIFFERENCES}
+    unexplained = [f'{name}: {said}' for name, said in found.items() if name not in explained]
+    assert not unexplained, '\n'.join(unexplained)
+    gone = DIFFERENCES.keys() - {_short(name) for name in explained}
     assert not gone, f'listed as different, but equal: {sorted(gone)}'
 
 
@@ -120,6 +137,10 @@ def test_import_warnings_are_the_same(upstream: Interpreter, peer: Interpreter) 
     assert 'ExperimentalWarning' in theirs
 
 
+def _short(name: str) -> str:
+    return '.'.join(name.split('.')[-2:])
+
+
 def _is_absent(module: str) -> bool:
     return any(module == name or module.startswith(f'{name}.') for name in ABSENT)
 
@@ -150,7 +171,7 @@ def _fits(fact: str, theirs: Any, ours: Any) -> bool:
     if not fact.endswith('()'):
         return theirs == ours
     kind, *details = theirs
-    native = ours[1:] in {(None,), (None, None)}
+    native = all(detail is None for detail in ours[1:])
     if kind == 'property' or native:
         return ours[0] == kind and (native or list(ours[1:]) == details)
     return ours[0] == kind and all(

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from proxystore.serialize import SerializationError, deserialize, serialize
+from proxystore.store.config import StoreConfig  # noqa: TC001 for typing.get_type_hints
 from proxystore.utils.imports import get_object_path, import_from_path
-
-if TYPE_CHECKING:
-    from proxystore.store.config import StoreConfig
 
 T = TypeVar('T')
 

@@ -6,10 +6,9 @@ the second suits brokers that carry Python objects or have a wire format of thei
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Self, Union, runtime_checkable
+from typing import Any, Protocol, Self, Union, runtime_checkable
 
-if TYPE_CHECKING:
-    from proxystore.stream.events import EventBatch
+from proxystore.stream.events import EventBatch  # noqa: TC001 for typing.get_type_hints
 
 
 @runtime_checkable
