@@ -29,12 +29,17 @@ pub struct Capabilities {
     pub crosses_hosts: bool,
     /// Objects stay when the process that put them ends.
     pub outlives_process: bool,
+    /// A server or a peer takes part in operations.
+    pub remote: bool,
     /// A get notices bytes that changed since the put.
     pub verifies: When,
     /// A get of a large object hands out memory that was not copied.
     pub zero_copy: When,
     /// The largest object that can be put, in bytes; none if there is no limit of its own.
     pub max_object_size: Option<u64>,
+    /// The most memory, in bytes, that a put uses besides the object's own and its place in the
+    /// storage; none if there is no bound.
+    pub transit_memory: Option<u64>,
 }
 
 impl Capabilities {
@@ -44,9 +49,11 @@ impl Capabilities {
         crosses_processes: false,
         crosses_hosts: false,
         outlives_process: false,
+        remote: false,
         verifies: When::Never,
         zero_copy: When::Never,
         max_object_size: None,
+        transit_memory: None,
     };
 }
 

@@ -59,6 +59,7 @@ impl Factory for LocalFactory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             deferrable: true,
+            transit_memory: Some(0),
             ..Capabilities::NONE
         }
     }

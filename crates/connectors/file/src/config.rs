@@ -63,7 +63,9 @@ impl Factory for FileFactory {
             outlives_process: true,
             verifies: When::Depends,
             zero_copy: When::Depends,
-            max_object_size: None,
+            // The pieces under way to a disk, and the stack of the thread that sums them.
+            transit_memory: Some(2 << 20),
+            ..Capabilities::NONE
         }
     }
 

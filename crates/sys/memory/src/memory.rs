@@ -151,6 +151,18 @@ impl Memory {
         self.as_segment().copy_to(target)
     }
 
+    /// Writes as many of `bytes` as there is room for from `offset` on, and returns how many.
+    pub fn write_at(&mut self, offset: usize, bytes: &[u8]) -> usize {
+        let room = self.len().saturating_sub(offset);
+        let len = bytes.len().min(room);
+        if len > 0 {
+            // SAFETY: `offset + len <= self.len()`; the memory is writable, and as it is borrowed
+            // exclusively, no slice of it exists, `bytes` included.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.as_ptr().add(offset), len) };
+        }
+        len
+    }
+
     /// A copy of the bytes.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
@@ -299,6 +311,15 @@ mod tests {
         let memory = Memory::copied_from(&[b"ab".into(), Segment::EMPTY, b"c".into()]);
         assert_eq!(memory.expect("memory").to_vec(), b"abc");
         assert!(Memory::copied_from(&[]).expect("memory").is_empty());
+    }
+
+    #[test]
+    fn writes_stay_within_the_memory() {
+        let mut memory = Memory::copied_from(&[b"abc".into()]).expect("memory");
+        assert_eq!(memory.write_at(1, b"xyz"), 2);
+        assert_eq!(memory.write_at(3, b"x"), 0);
+        assert_eq!(memory.write_at(usize::MAX, b"x"), 0);
+        assert_eq!(memory.to_vec(), b"axy");
     }
 
     #[test]
