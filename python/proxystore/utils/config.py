@@ -6,7 +6,7 @@ converted.
 
 from __future__ import annotations
 
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -46,7 +46,8 @@ def dumps(model: BaseModel, *, exclude_none: bool = True) -> str:
     """
     import tomli_w
 
-    return tomli_w.dumps(model.model_dump(exclude_none=exclude_none))
+    fields = model.model_dump(exclude_none=exclude_none)
+    return tomli_w.dumps(_without_none(fields) if exclude_none else fields)
 
 
 def load(model: type[BaseModelT], fp: BinaryIO) -> BaseModelT:
@@ -85,3 +86,13 @@ def loads(model: type[BaseModelT], data: str) -> BaseModelT:
     import tomllib
 
     return model.model_validate(tomllib.loads(data), strict=True)
+
+
+def _without_none(value: Any) -> Any:
+    # Pydantic leaves alone what stands inside a field that holds anything.
+    if isinstance(value, dict):
+        items = cast('dict[str, Any]', value).items()
+        return {key: _without_none(item) for key, item in items if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in cast('list[Any]', value)]
+    return value
