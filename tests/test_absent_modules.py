@@ -15,6 +15,8 @@ import proxystore
 from proxystore._absent import ABSENT, AbsentModuleFinder
 from tests.support.interpreter import Interpreter, run_program
 
+pytestmark = pytest.mark.filterwarnings('ignore::proxystore.warnings.ExperimentalWarning')
+
 
 @pytest.mark.parametrize('name', ABSENT)
 def test_importing_says_what_is_absent_and_what_to_do(name: str) -> None:

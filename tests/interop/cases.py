@@ -257,7 +257,17 @@ CASES = [
     Case('config_local_opens', 'obj = local.config()', _CONFIG_OPENS),
     Case('config_local_data', 'key = local.put([1]); obj = (key, local.config())',
          'result = Store.from_config(obj[1]).get(obj[0])'),
-    Case('config_multi_opens', 'obj = multi.config()', _CONFIG_OPENS, upstream_opens=False),
+    Case(
+        'config_multi_opens',
+        'obj = multi.config()',
+        '''
+        with Store.from_config(obj) as store:
+            keys = [store.put(b'x' * n) for n in (1, 1000)]
+            result = ([key.connector_name for key in keys], [len(store.get(key)) for key in keys],
+                      [type(key.connector_key).__name__ for key in keys])
+        ''',
+        upstream_opens=False,
+    ),
     Case('connector_config', "obj = ConnectorConfig(kind='file', options={'store_dir': dir})",
          'result = (fields(obj), obj.get_connector_type().__name__)'),
     # Futures.
