@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import mmap
 import multiprocessing
 import os
 import pickle
@@ -435,6 +436,19 @@ def test_a_source_that_changes_meanwhile_is_stored_as_it_was_at_some_instant(con
     finally:
         stop.set()
         scribbler.join()
+
+
+def test_more_than_4_gib_in_memory(tmp_path: Path) -> None:
+    size = (4 << 30) + 5
+    directory = Path('/dev/shm', f'proxystore-test-{os.getpid()}')
+    with mmap.mmap(-1, size) as source, FileConnector(directory) as connector:
+        source[-5:] = b'final'
+        key = connector.put(source)
+        view = connector.get(key)
+        assert len(view) == size
+        assert bytes(view[-6:]) == b'\0final'
+        assert bytes(view[: 1 << 20]) == bytes(1 << 20)
+        del view
 
 
 def test_events_of_the_core_reach_logging(connector, caplog, store_dir) -> None:

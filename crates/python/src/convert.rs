@@ -27,6 +27,15 @@ pub(crate) fn key_from_python(
             ),
         ));
     }
+    key_fields(object)
+}
+
+/// The key that a named tuple of any class stands for.
+///
+/// # Errors
+///
+/// `ConnectorKeyError` if it holds what no key holds.
+pub(crate) fn key_fields(object: &Bound<'_, PyAny>) -> PyResult<Key> {
     fields(object.cast::<PyTuple>()?)
 }
 
@@ -66,15 +75,16 @@ pub(crate) fn key_to_python<'py>(
     key: &Key,
     class: &Bound<'py, PyType>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    class.call1(tuple(class.py(), key)?)
+    class.call1(fields_to_python(class.py(), key)?)
 }
 
-fn tuple<'py>(py: Python<'py>, key: &Key) -> PyResult<Bound<'py, PyTuple>> {
+/// The fields of `key`, those of a nested key as a tuple of their own.
+pub(crate) fn fields_to_python<'py>(py: Python<'py>, key: &Key) -> PyResult<Bound<'py, PyTuple>> {
     let items = key.fields().iter().map(|field| match field {
         Field::Absent => Ok(py.None().into_bound(py)),
         Field::Integer(number) => Ok(number.into_pyobject(py)?.into_any()),
         Field::Text(text) => Ok(PyString::new(py, text).into_any()),
-        Field::Nested(key) => Ok(tuple(py, key)?.into_any()),
+        Field::Nested(key) => Ok(fields_to_python(py, key)?.into_any()),
     });
     PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)
 }
@@ -103,6 +113,12 @@ fn option(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     } else if let Ok(text) = value.cast::<PyString>() {
         Ok(Value::Text(text.to_cow()?.into_owned()))
     } else if let Ok(items) = value.cast::<PyList>() {
+        items
+            .iter()
+            .map(|item| option(&item))
+            .collect::<PyResult<_>>()
+            .map(Value::List)
+    } else if let Ok(items) = value.cast::<PyTuple>() {
         items
             .iter()
             .map(|item| option(&item))
@@ -155,18 +171,24 @@ pub(crate) fn capabilities_to_python(
         crosses_processes,
         crosses_hosts,
         outlives_process,
+        remote,
         verifies,
         zero_copy,
         max_object_size,
+        transit_memory,
     } = capabilities;
     let abilities = PyDict::new(py);
     abilities.set_item("deferrable", deferrable)?;
     abilities.set_item("crosses_processes", crosses_processes)?;
     abilities.set_item("crosses_hosts", crosses_hosts)?;
     abilities.set_item("outlives_process", outlives_process)?;
+    abilities.set_item("remote", remote)?;
+    abilities.set_item("remote", remote)?;
     abilities.set_item("verifies", when(verifies))?;
     abilities.set_item("zero_copy", when(zero_copy))?;
     abilities.set_item("max_object_size", max_object_size)?;
+    abilities.set_item("transit_memory", transit_memory)?;
+    abilities.set_item("transit_memory", transit_memory)?;
     Ok(abilities)
 }
 

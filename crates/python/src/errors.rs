@@ -33,6 +33,28 @@ pub(crate) fn foreign_key(py: Python<'_>, message: String) -> PyErr {
         .map_or_else(|failure| failure, PyErr::from_value)
 }
 
+/// The core's error for an exception that a connector written in Python raised.
+pub(crate) fn from_python(py: Python<'_>, error: PyErr) -> Error {
+    let kind = KINDS.iter().find(|(name, _)| {
+        class(py, name).is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+    });
+    let kind = kind.map_or(ErrorKind::Internal, |(_, kind)| *kind);
+    Error::new(kind, error.to_string()).with_source(error)
+}
+
+/// The classes that stand for one kind each, in both directions.
+const KINDS: [(&str, ErrorKind); 9] = [
+    ("ConnectorClosedError", ErrorKind::Closed),
+    ("ConnectorConfigError", ErrorKind::InvalidConfig),
+    ("ConnectorKeyError", ErrorKind::InvalidKey),
+    ("ConnectorPermissionError", ErrorKind::PermissionDenied),
+    ("ConnectorTimeoutError", ErrorKind::TimedOut),
+    ("ConnectorUnavailableError", ErrorKind::Unavailable),
+    ("InternalError", ErrorKind::Internal),
+    ("ObjectCorruptedError", ErrorKind::Corrupted),
+    ("UnsupportedOperationError", ErrorKind::Unsupported),
+];
+
 fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let class = class(py, class_name(error))?;
     let value = match error.os_error() {
@@ -54,21 +76,15 @@ fn is_os_error(kind: ErrorKind) -> bool {
 
 fn class_name(error: &Error) -> &'static str {
     match error.kind() {
-        ErrorKind::InvalidConfig => "ConnectorConfigError",
-        ErrorKind::InvalidKey => "ConnectorKeyError",
-        ErrorKind::Unsupported => "UnsupportedOperationError",
-        ErrorKind::Closed => "ConnectorClosedError",
-        ErrorKind::Corrupted => "ObjectCorruptedError",
         ErrorKind::Os if error.os_error() == Some(Errno::NOENT.raw_os_error()) => {
             "ConnectorPathError"
         }
         ErrorKind::StorageFull | ErrorKind::Os => "ConnectorOSError",
-        ErrorKind::PermissionDenied => "ConnectorPermissionError",
-        ErrorKind::TimedOut => "ConnectorTimeoutError",
-        ErrorKind::Unavailable => "ConnectorUnavailableError",
-        ErrorKind::Internal => "InternalError",
         // The enumeration may grow: an unknown kind is still a connector's error.
-        _ => "ConnectorError",
+        kind => KINDS
+            .iter()
+            .find(|(_, known)| *known == kind)
+            .map_or("ConnectorError", |(name, _)| name),
     }
 }
 

@@ -5,14 +5,19 @@
 //! * `door`: the one way out of the interpreter.
 //! * `buffer`: bytes in and out by the buffer protocol, without a copy.
 //! * `convert`, `errors`, `logging`: keys and configurations, exceptions, log records.
-//! * `connector`: the one class for all native connectors.
+//! * `connector`: the one class for all native connectors; `foreign`: a Python one as a native
+//!   one; `conformance`: the suite over both.
+//! * `proxy`: the native half of the Proxy.
 
 mod buffer;
+mod conformance;
 mod connector;
 mod convert;
 mod door;
 mod errors;
+mod foreign;
 mod logging;
+mod proxy;
 
 use pyo3::prelude::*;
 
@@ -23,11 +28,14 @@ mod _native {
     #[pymodule_export]
     use crate::buffer::PyMemory;
     #[pymodule_export]
+    use crate::conformance::{conformance_cases, run_conformance_case};
+    #[pymodule_export]
     use crate::connector::{PyConnector, connectors};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        crate::proxy::register(module)?;
         crate::logging::install(module.py())
     }
 }

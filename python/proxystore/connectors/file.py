@@ -7,7 +7,7 @@ that share a file system.
 from __future__ import annotations
 
 import os
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from proxystore.connectors.native import NativeDeferrableConnector
 from proxystore.serialize import BytesLike
@@ -49,7 +49,7 @@ class FileConnector(NativeDeferrableConnector[FileKey]):
     """
 
     kind: ClassVar[str] = 'file'
-    key_type: ClassVar[type[FileKey]] = FileKey
+    key_type: ClassVar[type[tuple[Any, ...]]] = FileKey
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class FileConnector(NativeDeferrableConnector[FileKey]):
         buffering: int = -1,
         fsync: bool = False,
     ) -> None:
-        self.store_dir = os.path.abspath(os.fspath(store_dir))  # noqa: PTH100
+        self.store_dir: str = os.path.abspath(os.fspath(store_dir))  # noqa: PTH100
         super().__init__(store_dir=self.store_dir, clear=clear, buffering=buffering, fsync=fsync)
 
     def __repr__(self) -> str:

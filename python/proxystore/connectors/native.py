@@ -9,12 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from proxystore import _native
+from proxystore._native import conformance_cases, run_conformance_case
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
     from proxystore.serialize import BytesLike
+
+__all__ = [
+    'NativeConnector',
+    'NativeDeferrableConnector',
+    'conformance_cases',
+    'run_conformance_case',
+]
 
 KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
 
