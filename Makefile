@@ -28,7 +28,7 @@ test-python: $(VENV)/.native $(UPSTREAM)/.ready
 	$(BIN)/python -m pytest
 
 test-rust: toolchain
-	cargo test --workspace --locked
+	cargo test --workspace --exclude proxystore-python --locked
 
 lint: $(VENV)/.native ## Check formatting, lints and types
 	cargo fmt --all --check
