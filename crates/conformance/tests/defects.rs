@@ -417,7 +417,7 @@ impl Simulated {
             .cast_signed()
     }
 
-    fn object(&self, payload: Payload<'_>) -> Result<Object> {
+    fn object(&self, payload: Payload<'_>) -> Object {
         assert!(!self.has(Defect::Panics), "as it has to");
         let mut segments = payload.segments();
         if self.has(Defect::DropsLastPart) && segments.len() > 2 {
@@ -429,7 +429,7 @@ impl Simulated {
                 std::hint::black_box(copied(segments));
             }
             let (bytes, sum) = (Vec::new(), 0);
-            return Ok(Object { bytes, len, sum });
+            return Object { bytes, len, sum };
         }
         let before = self
             .has(Defect::SumsBeforeCopying)
@@ -437,7 +437,7 @@ impl Simulated {
         let bytes = copied(segments);
         let len = bytes.len();
         let sum = sum(before.as_ref().unwrap_or(&bytes));
-        Ok(Object { bytes, len, sum })
+        Object { bytes, len, sum }
     }
 
     fn store(&self, number: i64, object: Object) -> Result<()> {
@@ -525,7 +525,7 @@ impl Simulated {
         self.begin()?;
         self.check_deferrable()?;
         let number = self.number(key)?;
-        let object = self.object(payload)?;
+        let object = self.object(payload);
         if self.has(Defect::SetEvictsFirst) {
             lock(&self.storage.objects).remove(&number);
         }
@@ -626,7 +626,7 @@ impl Connector for Simulated {
     fn put<'a>(&'a self, payload: Payload<'a>, by: Deadline) -> Operation<'a, Result<Key>> {
         if self.has(Defect::PutsThroughOneSlot) {
             let object = self.object(payload);
-            *lock(&self.slot) = object.ok();
+            *lock(&self.slot) = Some(object);
             return Operation::pending(async move {
                 // Whoever begins meanwhile takes the slot.
                 thread::sleep(Duration::from_micros(100));
@@ -640,7 +640,7 @@ impl Connector for Simulated {
         self.answer("put", by, || {
             self.begin()?;
             let number = self.next();
-            self.store(number, self.object(payload)?)?;
+            self.store(number, self.object(payload))?;
             Ok(self.key(number))
         })
     }

@@ -16,6 +16,9 @@ use tempfile::TempDir;
 /// What a test with a `main` of its own comes to.
 pub(crate) type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
 
+/// A test with its name.
+pub(crate) type Test = (&'static str, fn() -> Checked);
+
 /// Tells a process that was started by a test what to do.
 const ROLE: &str = "FILE_TEST_ROLE";
 
@@ -24,7 +27,7 @@ pub(crate) fn role() -> Option<String> {
 }
 
 /// Runs the tests of a program with a `main` of its own, as cargo's harness would.
-pub(crate) fn main(tests: &[(&str, fn() -> Checked)]) -> ExitCode {
+pub(crate) fn main(tests: &[Test]) -> ExitCode {
     let mut failed = 0;
     for (name, test) in tests {
         match test() {
