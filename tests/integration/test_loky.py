@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from loky import ProcessPoolExecutor as LokyExecutor
-from proxystore.store.executor import ProxyAlways, StoreExecutor
 
 from proxystore.proxy import extract, is_resolved
+from proxystore.store.executor import ProxyAlways, StoreExecutor
 from tests.integration.functions import came_by_proxy, double, look, unresolved
 
 if TYPE_CHECKING:

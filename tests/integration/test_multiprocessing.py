@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from proxystore.store.executor import ProxyAlways, ProxyType, StoreExecutor
-from proxystore.store.ref import ReferenceInvalidError, borrow, mut_borrow, update
-from proxystore.store.scopes import submit
 
 from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalConnector
 from proxystore.connectors.multi import MultiConnector, Policy
 from proxystore.proxy import Proxy, extract, is_resolved
 from proxystore.store import Store, get_or_create_store, get_store
+from proxystore.store.executor import ProxyAlways, ProxyType, StoreExecutor
+from proxystore.store.ref import ReferenceInvalidError, borrow, mut_borrow, update
+from proxystore.store.scopes import submit
 from proxystore.store.utils import get_key
 from tests.integration.functions import append, came_by_proxy, double, fail, is_proxy, look, pid
 from tests.support.leaks import no_leaked_descriptors
@@ -140,11 +140,10 @@ def test_owned_and_borrowed_proxies(context, store: Store, stored) -> None:
         assert run(_append_and_update, lent) is None
         assert store.get(get_key(owner)) == [1, 2]
         assert stored() == 1
-        moved = pool.submit(_take_over, owner)
-        assert moved.result(30) == 2
-        assert stored() == 0, 'the new owner has gone, and its object with it'
+        assert pool.submit(_take_over, owner).result(30) == 2
         with pytest.raises(ReferenceInvalidError):
             len(owner)
+    assert stored() == 0, 'the new owner has gone, and its object with it'
 
 
 def _length(proxy: Any) -> int:
@@ -157,9 +156,7 @@ def _append_and_update(proxy: Any) -> None:
 
 
 def _take_over(owner: Any) -> int:
-    size = len(owner)
-    del owner
-    return size
+    return len(owner)
 
 
 @pytest.mark.parametrize('ownership', [True, False])

@@ -7,11 +7,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from proxystore.store.executor import ProxyAlways, StoreExecutor
-
 from proxystore.connectors.local import LocalConnector
 from proxystore.proxy import Proxy, extract, is_resolved
 from proxystore.store import Store, get_store
+from proxystore.store.executor import ProxyAlways, StoreExecutor
 from proxystore.store.utils import resolve_async
 from tests.integration.functions import append, double
 from tests.support.leaks import no_leaked_threads

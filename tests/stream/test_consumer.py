@@ -3,10 +3,10 @@ from __future__ import annotations
 import queue
 
 import pytest
+
 from proxystore.connectors.local import LocalConnector
 from proxystore.proxy import Proxy, ProxyResolveError, is_resolved
 from proxystore.serialize import SerializationError
-
 from proxystore.store import Store, get_store, register_store
 from proxystore.stream import StreamConsumer, StreamProducer
 from proxystore.stream.events import (

@@ -6,8 +6,8 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proxystore.connectors.local import LocalConnector, LocalKey
 
+from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.serialize import SerializationError, serialize
 from proxystore.store import Store
 from proxystore.stream.events import (

@@ -4,8 +4,8 @@ import queue
 import threading
 
 import pytest
-from proxystore.connectors.local import LocalConnector
 
+from proxystore.connectors.local import LocalConnector
 from proxystore.store import Store, get_store, register_store
 from proxystore.stream import StreamProducer
 from proxystore.stream.events import (
