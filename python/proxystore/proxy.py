@@ -1,7 +1,7 @@
 """Transparent, lazy object proxies.
 
-A [`Proxy`][proxystore.proxy.Proxy] is made from a *factory*, a callable that takes no arguments. The
-first use of the proxy calls the factory; from then on the proxy behaves as the object that the
+A [`Proxy`][proxystore.proxy.Proxy] is made from a *factory*, a callable that takes no arguments.
+The first use of the proxy calls the factory; from then on the proxy behaves as the object that the
 factory returned, its *target*. A proxy pickles as its factory, so it is a cheap reference to an
 object that only those who use it pay for.
 
@@ -12,8 +12,8 @@ is forwarded, what cannot be, and how threads share the first use.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, Union, cast
+from collections.abc import Callable, Generator
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from typing_extensions import TypeAliasType
 
@@ -91,7 +91,7 @@ def as_metaclass(meta: Any, *bases: Any) -> Any:
 
 
 class Proxy(ProxyBase, Generic[T], metaclass=ProxyMetaType):
-    """<Proxy Placeholder Docstring>"""  # noqa: D400, D415
+    """<Proxy Placeholder Docstring>"""  # noqa: D415
 
     # Instances have no dictionary; what the class shows below is where the slots are reached.
     __slots__ = ()
@@ -134,9 +134,13 @@ def _proxy_trampoline(
     return proxy
 
 
-adopt_proxy_class(Proxy, ProxyResolveError, _proxy_trampoline)
+def _delegate(generator: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    return (yield from generator)
 
-ProxyOr = TypeAliasType('ProxyOr', Union[Proxy[T], T], type_params=(T,))
+
+adopt_proxy_class(Proxy, ProxyResolveError, _proxy_trampoline, _delegate)
+
+ProxyOr = TypeAliasType('ProxyOr', Proxy[T] | T, type_params=(T,))
 """A value, or a proxy of one."""
 
 
@@ -155,7 +159,8 @@ class ProxyLocker(Generic[T]):
 
     def __getattribute__(self, name: str) -> Any:
         if name == '_proxy':
-            raise AttributeError('Cannot access proxy attribute of a Locker')
+            message = 'Cannot access proxy attribute of a Locker'
+            raise AttributeError(message)
         return super().__getattribute__(name)
 
     def unlock(self) -> Proxy[T]:

@@ -15,6 +15,8 @@ pub(super) static BASE: Global = Global::new();
 pub(super) static CLASS: Global = Global::new();
 /// `proxystore.proxy.ProxyResolveError`.
 pub(super) static RESOLVE_ERROR: Global = Global::new();
+/// Iterates over a generator by `yield from`.
+pub(super) static DELEGATE: Global = Global::new();
 /// `proxystore.proxy._proxy_trampoline`.
 pub(super) static TRAMPOLINE: Global = Global::new();
 

@@ -47,7 +47,7 @@ mod waiting;
 
 use pyo3::{prelude::*, types::PyType};
 
-use self::globals::{CLASS, RESOLVE_ERROR, TRAMPOLINE};
+use self::globals::{CLASS, DELEGATE, RESOLVE_ERROR, TRAMPOLINE};
 
 /// Adds the native half of the Proxy to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -62,15 +62,17 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Tells the native half about the Python one. They stay alive for the life of the process.
 #[pyfunction]
-#[pyo3(signature = (proxy_class, resolve_error, trampoline, /))]
+#[pyo3(signature = (proxy_class, resolve_error, trampoline, delegate, /))]
 fn adopt_proxy_class(
     proxy_class: Bound<'_, PyType>,
     resolve_error: Bound<'_, PyType>,
     trampoline: Bound<'_, PyAny>,
+    delegate: Bound<'_, PyAny>,
 ) {
     CLASS.set(proxy_class.into_ptr());
     RESOLVE_ERROR.set(resolve_error.into_ptr());
     TRAMPOLINE.set(trampoline.into_ptr());
+    DELEGATE.set(delegate.into_ptr());
 }
 
 /// Makes the proxies of a class that has changed, and of its subclasses, see the change.

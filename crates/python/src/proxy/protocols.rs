@@ -8,9 +8,9 @@ use std::{
 use pyo3::ffi::{self, Py_buffer, PyObject};
 
 use super::{
-    globals::Name,
+    globals::{DELEGATE, Name},
     layout::enter,
-    references::{decrement, disown, own},
+    references::{decrement, disown},
 };
 
 /// Flag of the code of a generator function that `types.coroutine` made awaitable.
@@ -69,7 +69,12 @@ pub(super) unsafe extern "C-unwind" fn wait(this: *mut PyObject) -> *mut PyObjec
         let iterator = match unary_slot(target.object, ffi::Py_am_await) {
             Some(wait) => wait(target.object),
             None => match is_generator_coroutine(target.object) {
-                1 => own(target.object),
+                // The interpreter refuses the generator itself as the result of this slot.
+                1 => ffi::PyObject_CallFunctionObjArgs(
+                    DELEGATE.object(),
+                    target.object,
+                    ptr::null_mut::<PyObject>(),
+                ),
                 0 => type_error(
                     c"object %U can't be used in 'await' expression",
                     target.object,

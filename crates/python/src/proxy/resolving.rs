@@ -60,6 +60,10 @@ impl Runner {
         self.is_same_thread(other) && self.greenlet == other.greenlet
     }
 
+    pub(super) fn is_nobody(self) -> bool {
+        self.generation == 0
+    }
+
     pub(super) fn contested(self) -> Self {
         Self {
             contested: true,
@@ -88,15 +92,13 @@ pub(super) unsafe fn resolve(proxy: *mut ProxyObject) -> *mut PyObject {
     // SAFETY: promised by the caller.
     unsafe {
         let me = Runner::current();
-        let mut ticket = None;
         loop {
-            let wait = match begin(proxy, me, ticket) {
+            let wait = match begin(proxy, me) {
                 Begin::Resolved(target) => return target,
                 Begin::Run => return run(proxy, me),
                 Begin::Reentered => return reentered(),
                 Begin::Wait(wait) => wait,
             };
-            ticket = Some(wait.ticket());
             match waiting::wait(proxy, me, wait) {
                 Turn::Again => {}
                 Turn::Run => return run(proxy, me),
@@ -107,7 +109,7 @@ pub(super) unsafe fn resolve(proxy: *mut ProxyObject) -> *mut PyObject {
     }
 }
 
-unsafe fn begin(proxy: *mut ProxyObject, me: Runner, ticket: Option<u64>) -> Begin {
+unsafe fn begin(proxy: *mut ProxyObject, me: Runner) -> Begin {
     // SAFETY: promised by the caller of `resolve`; nothing in the section runs Python code.
     unsafe {
         locked(proxy, || {
@@ -116,11 +118,12 @@ unsafe fn begin(proxy: *mut ProxyObject, me: Runner, ticket: Option<u64>) -> Beg
             }
             let runner = (*proxy).runner;
             if !runner.is_alive(me) {
-                // Whoever has waited before lets the others share its failure.
-                (*proxy).runner = match ticket {
-                    Some(_) => waiting::announce(proxy, me),
-                    None => me,
-                };
+                if runner.contested {
+                    (*proxy).runner = Runner::NOBODY;
+                    waiting::join_runners(proxy, me);
+                } else {
+                    (*proxy).runner = me;
+                }
                 return Begin::Run;
             }
             if runner.is_same(me) || (runner.contested && waiting::is_running(proxy, me)) {
@@ -131,7 +134,7 @@ unsafe fn begin(proxy: *mut ProxyObject, me: Runner, ticket: Option<u64>) -> Beg
                 waiting::join_runners(proxy, me);
                 return Begin::Run;
             }
-            match waiting::join(proxy, me, ticket) {
+            match waiting::join(proxy, me) {
                 Some(wait) => Begin::Wait(wait),
                 None => Begin::Run,
             }

@@ -18,15 +18,15 @@
 //! per such time and not once per waiter. Whether a thread wakes up is read from its `schedstat`,
 //! what it sleeps in from its `syscall`, both in `/proc/self/task`.
 //!
-//! When a call fails, one waiter tries again, as the object may have come to be after that call
-//! began. Those who waited before the second call began share its failure.
+//! When a call fails, one waiter tries again: the object may have come to be after that call began.
+//! A waiter shares the failure of a call only if it was waiting before the call began.
 //!
 //! Nothing here holds the book's lock while Python code runs, and a forked child opens a book of
 //! its own, whose lock no dead thread can hold.
 
 use std::{
     collections::HashMap,
-    fs, ptr,
+    fs, iter, ptr,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicPtr, Ordering},
@@ -78,14 +78,10 @@ pub(super) enum Turn {
 #[derive(Clone, Copy)]
 pub(super) struct Wait {
     contest: u64,
-    ticket: u64,
-}
-
-impl Wait {
-    /// When this thread first touched the proxy, on the clock of the book.
-    pub(super) fn ticket(&self) -> u64 {
-        self.ticket
-    }
+    /// When the thread came, on the clock of the book.
+    came: u64,
+    /// What the thread waits for already, if a signal handler of it touched this proxy.
+    outer: Option<u64>,
 }
 
 /// All that the threads of this process know about each other's waits.
@@ -97,45 +93,49 @@ struct Book {
 
 #[derive(Default)]
 struct Pages {
-    /// Orders the touches of proxies and the calls of factories that are noted here.
+    /// Orders the coming of waiters and the calls of factories.
     clock: u64,
     contests: HashMap<u64, Contest>,
-    /// The undecided contest of each proxy, by address.
+    /// The contest of each proxy that is still to be resolved, by address.
     open: HashMap<usize, u64>,
     /// Which contest each thread waits for.
     waits: HashMap<u32, u64>,
 }
 
-/// The calls of one proxy's factory that run at the same time, and those who wait for the first.
+/// The calls of one proxy's factory that run at the same time, and those who wait for them.
+///
+/// Without a runner, the next waiter to wake up has to be one.
 struct Contest {
+    proxy: usize,
     runners: Vec<Run>,
     waiters: usize,
-    outcome: Option<Outcome>,
+    resolved: bool,
+    failure: Option<Failure>,
 }
 
 struct Run {
     runner: Runner,
-    /// When the call began, on the clock of the book; zero if before anyone waited.
+    /// On the clock of the book; zero if before anyone waited.
     began: u64,
 }
 
+/// How the newest call that failed ended.
 #[derive(Clone, Copy)]
-enum Outcome {
-    Resolved,
-    /// All calls raised; `error` (owned; null if it is not to be shared) is of the last.
-    Failed {
-        error: *mut PyObject,
-        began: u64,
-    },
+struct Failure {
+    /// Owned by the contest.
+    error: *mut PyObject,
+    began: u64,
 }
 
 // SAFETY: the pointer is only used by threads that are attached to the interpreter.
-unsafe impl Send for Outcome {}
+unsafe impl Send for Failure {}
 
 /// Why a sleeping waiter woke up.
 enum Woken {
+    /// The contest is over, for this waiter at least.
     Decided,
-    Overdue,
+    /// Nobody calls the factory, or somebody for too long.
+    Needed,
     Signals,
 }
 
@@ -144,52 +144,40 @@ enum Woken {
 /// # Safety
 ///
 /// Called inside `locked(proxy)`, with an unresolved proxy whose runner is another live thread.
-pub(super) unsafe fn join(
-    proxy: *mut ProxyObject,
-    me: Runner,
-    ticket: Option<u64>,
-) -> Option<Wait> {
+pub(super) unsafe fn join(proxy: *mut ProxyObject, me: Runner) -> Option<Wait> {
     let mut pages = book().open();
     // SAFETY: promised by the caller.
-    let contest = unsafe { pages.contest(proxy) };
-    if pages.would_close_a_cycle(contest, me) {
-        pages.add_runner(contest, me);
+    let number = unsafe { pages.contest(proxy) };
+    if pages.would_close_a_cycle(number, me) {
+        pages.add_runner(number, me);
         // SAFETY: as above.
         unsafe { (*proxy).runner = me.contested() };
         return None;
     }
-    let ticket = ticket.unwrap_or_else(|| pages.tick());
-    if let Some(contest) = pages.contests.get_mut(&contest) {
+    let came = pages.tick();
+    if let Some(contest) = pages.contests.get_mut(&number) {
         contest.waiters += 1;
     }
-    Some(Wait { contest, ticket })
+    Some(Wait {
+        contest: number,
+        came,
+        outer: pages.waits.insert(me.thread, number),
+    })
 }
 
-/// Makes `me` a runner beside the one there is.
+/// Makes `me` a runner of the proxy's contest.
 ///
 /// # Safety
 ///
-/// Called inside `locked(proxy)`, with an unresolved proxy that has a live runner.
+/// Called inside `locked(proxy)`, with an unresolved proxy.
 pub(super) unsafe fn join_runners(proxy: *mut ProxyObject, me: Runner) {
     let mut pages = book().open();
     // SAFETY: promised by the caller.
     unsafe {
-        let contest = pages.contest(proxy);
-        pages.add_runner(contest, me);
+        let number = pages.contest(proxy);
+        pages.add_runner(number, me);
         (*proxy).runner = me.contested();
     }
-}
-
-/// Notes the first runner of a contest that others are about to join; the runner to put down.
-///
-/// # Safety
-///
-/// Called inside `locked(proxy)`, with an unresolved proxy that has no live runner.
-pub(super) unsafe fn announce(proxy: *mut ProxyObject, me: Runner) -> Runner {
-    let mut pages = book().open();
-    let contest = pages.begin(proxy);
-    pages.add_runner(contest, me);
-    me.contested()
 }
 
 /// Whether `me` is one of several runners.
@@ -199,12 +187,9 @@ pub(super) unsafe fn announce(proxy: *mut ProxyObject, me: Runner) -> Runner {
 /// Called inside `locked(proxy)`.
 pub(super) unsafe fn is_running(proxy: *mut ProxyObject, me: Runner) -> bool {
     let pages = book().open();
-    let Some(contest) = pages.open.get(&proxy.addr()) else {
-        return false;
-    };
-    pages
-        .contests
-        .get(contest)
+    let contest = pages.open.get(&proxy.addr());
+    contest
+        .and_then(|number| pages.contests.get(number))
         .is_some_and(|contest| contest.runners.iter().any(|run| run.runner.is_same(me)))
 }
 
@@ -212,13 +197,25 @@ pub(super) unsafe fn is_running(proxy: *mut ProxyObject, me: Runner) -> bool {
 ///
 /// # Safety
 ///
-/// Called inside `locked(proxy)`.
+/// Called inside `locked(proxy)`, attached to the interpreter.
 pub(super) unsafe fn succeed(proxy: *mut ProxyObject) {
-    book().decide(proxy, Outcome::Resolved);
+    let book = book();
+    let mut pages = book.open();
+    let Some(number) = pages.open.remove(&proxy.addr()) else {
+        return;
+    };
+    if let Some(contest) = pages.contests.get_mut(&number) {
+        contest.resolved = true;
+    }
+    book.turned.notify_all();
+    let over = pages.close_if_over(number);
+    drop(pages);
+    // SAFETY: promised by the caller.
+    unsafe { release(over) };
 }
 
-/// Takes `me`, whose call raised `error` (null if not to be shared), from the runners; the runner
-/// that is left. The contest ends with the last one.
+/// Takes `me`, whose call raised `error` (null if not to be shared), from the runners; the runner to
+/// note in the proxy.
 ///
 /// # Safety
 ///
@@ -226,27 +223,41 @@ pub(super) unsafe fn succeed(proxy: *mut ProxyObject) {
 pub(super) unsafe fn fail(proxy: *mut ProxyObject, me: Runner, error: *mut PyObject) -> Runner {
     let book = book();
     let mut pages = book.open();
-    let Some(contest) = pages
-        .open
-        .get(&proxy.addr())
-        .copied()
-        .and_then(|number| pages.contests.get_mut(&number))
-    else {
+    let Some(number) = pages.open.get(&proxy.addr()).copied() else {
         return Runner::NOBODY;
     };
-    let began = contest
+    let Some(contest) = pages.contests.get_mut(&number) else {
+        return Runner::NOBODY;
+    };
+    let position = contest
         .runners
         .iter()
-        .rposition(|run| run.runner.is_same(me))
-        .map_or(0, |position| contest.runners.remove(position).began);
+        .rposition(|run| run.runner.is_same(me));
+    let began = position.map_or(0, |position| contest.runners.remove(position).began);
     if let Some(left) = contest.runners.last() {
         return left.runner.contested();
     }
+    let failure = (!error.is_null()).then(|| Failure {
+        // SAFETY: the caller is attached and `error` is valid.
+        error: unsafe { own(error) },
+        began,
+    });
+    let last = std::mem::replace(&mut contest.failure, failure);
+    let runner = if contest.waiters == 0 {
+        Runner::NOBODY
+    } else {
+        // Whoever comes before a waiter wakes up joins this contest.
+        Runner::NOBODY.contested()
+    };
+    book.turned.notify_all();
+    let over = pages.close_if_over(number);
     drop(pages);
-    // SAFETY: the caller is attached and `error` is null or valid.
-    let error = unsafe { own(error) };
-    book.decide(proxy, Outcome::Failed { error, began });
-    Runner::NOBODY
+    // SAFETY: promised by the caller.
+    unsafe {
+        release(last);
+        release(over);
+    }
+    runner
 }
 
 /// Waits until the contest is decided, or until there is no more sense in waiting.
@@ -267,20 +278,19 @@ pub(super) unsafe fn wait(proxy: *mut ProxyObject, me: Runner, wait: Wait) -> Tu
     loop {
         // SAFETY: promised by the caller.
         let py = unsafe { Python::assume_attached() };
-        let woken = py.detach(|| book.sleep(&wait, me.thread, &mut patience, ask));
+        let woken = py.detach(|| book.sleep(wait, &mut patience, ask));
         // SAFETY: promised by the caller.
         unsafe {
             match woken {
-                Woken::Decided => return book.leave(wait),
-                Woken::Overdue => {
-                    if locked(proxy, || book.take_over(proxy, me, &wait)) {
+                Woken::Decided => return book.leave(wait, me),
+                Woken::Needed => {
+                    if locked(proxy, || book.take_over(proxy, me, wait, &patience)) {
                         return Turn::Run;
                     }
-                    return book.leave(wait);
                 }
                 Woken::Signals => {
                     if ffi::PyErr_CheckSignals() != 0 {
-                        if let Turn::Failed(error) = book.leave(wait) {
+                        if let Turn::Failed(error) = book.leave(wait, me) {
                             disown(error);
                         }
                         return Turn::Interrupted;
@@ -325,74 +335,57 @@ impl Book {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn decide(&self, proxy: *mut ProxyObject, outcome: Outcome) {
-        let mut pages = self.open();
-        let Some(number) = pages.open.remove(&proxy.addr()) else {
-            return;
-        };
-        let Some(contest) = pages.contests.get_mut(&number) else {
-            return;
-        };
-        contest.outcome = Some(outcome);
-        if contest.waiters > 0 {
-            self.turned.notify_all();
-            return;
-        }
-        pages.contests.remove(&number);
-        drop(pages);
-        // SAFETY: whoever decides is attached; with no waiter the error has no other owner.
-        unsafe { outcome.release() };
-    }
-
     /// Sleeps, detached from the interpreter.
-    fn sleep(&self, wait: &Wait, thread: u32, patience: &mut Patience, ask: Duration) -> Woken {
+    fn sleep(&self, wait: Wait, patience: &mut Patience, ask: Duration) -> Woken {
         let asleep = Instant::now();
         let mut pages = self.open();
-        pages.waits.insert(thread, wait.contest);
-        let woken = loop {
-            let Some(contest) = pages.contests.get(&wait.contest) else {
-                break Woken::Decided;
+        loop {
+            let runner = match pages.look(wait) {
+                Ok(runner) => runner,
+                Err(woken) => return woken,
             };
-            let (None, Some(run)) = (contest.outcome, contest.runners.last()) else {
-                break Woken::Decided;
-            };
-            let (runner, began) = (run.runner.thread, run.began);
             drop(pages);
-            let overdue = patience.is_at_an_end(runner, began);
+            let exhausted = patience.is_exhausted_by(runner);
             pages = self.open();
-            if overdue {
-                break Woken::Overdue;
+            // What came to pass while the book was closed is seen before sleeping.
+            if let Err(woken) = pages.look(wait) {
+                return woken;
+            }
+            if exhausted {
+                return Woken::Needed;
             }
             if asleep.elapsed() >= ask {
-                break Woken::Signals;
-            }
-            // What came to pass while the book was closed is seen before sleeping.
-            if pages.is_decided(wait.contest) {
-                break Woken::Decided;
+                return Woken::Signals;
             }
             pages = self
                 .turned
                 .wait_timeout(pages, patience.glance())
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-        };
-        pages.waits.remove(&thread);
-        woken
+        }
     }
 
-    /// Makes a waiter a runner, unless the contest has been decided meanwhile.
-    fn take_over(&self, proxy: *mut ProxyObject, me: Runner, wait: &Wait) -> bool {
+    /// Makes a waiter a runner, unless it need not be one any more.
+    fn take_over(
+        &self,
+        proxy: *mut ProxyObject,
+        me: Runner,
+        wait: Wait,
+        patience: &Patience,
+    ) -> bool {
         let mut pages = self.open();
-        if pages.is_decided(wait.contest) {
-            return false;
+        let needed = match pages.look(wait) {
+            Ok(runner) => patience.watched == Some(runner),
+            Err(Woken::Needed) => true,
+            Err(_) => false,
+        };
+        if needed {
+            pages.add_runner(wait.contest, me);
+            pages.end_wait(wait, me);
+            // SAFETY: called inside `locked(proxy)`; an open contest means an unresolved proxy.
+            unsafe { (*proxy).runner = me.contested() };
         }
-        pages.add_runner(wait.contest, me);
-        if let Some(contest) = pages.contests.get_mut(&wait.contest) {
-            contest.waiters -= 1;
-        }
-        // SAFETY: called inside `locked(proxy)`; the contest is open, so the proxy is unresolved.
-        unsafe { (*proxy).runner = me.contested() };
-        true
+        needed
     }
 
     /// Takes a waiter out of the book.
@@ -400,28 +393,19 @@ impl Book {
     /// # Safety
     ///
     /// The caller is attached to the interpreter.
-    unsafe fn leave(&self, wait: Wait) -> Turn {
+    unsafe fn leave(&self, wait: Wait, me: Runner) -> Turn {
         let mut pages = self.open();
-        let Some(contest) = pages.contests.get_mut(&wait.contest) else {
-            return Turn::Again;
+        pages.end_wait(wait, me);
+        let contest = pages.contests.get(&wait.contest);
+        let turn = match contest.and_then(|contest| contest.failure_for(wait)) {
+            // SAFETY: attached, as the caller promises; the contest owns a reference.
+            Some(failure) => Turn::Failed(unsafe { own(failure.error) }),
+            None => Turn::Again,
         };
-        contest.waiters -= 1;
-        let outcome = contest.outcome;
-        let turn = match outcome {
-            Some(Outcome::Failed { error, began }) if !error.is_null() && began > wait.ticket => {
-                // SAFETY: attached, as the caller promises; the contest owns a reference.
-                Turn::Failed(unsafe { own(error) })
-            }
-            _ => Turn::Again,
-        };
-        if let Some(outcome) = outcome
-            && contest.waiters == 0
-        {
-            pages.contests.remove(&wait.contest);
-            drop(pages);
-            // SAFETY: as above; the last waiter takes the contest's reference away.
-            unsafe { outcome.release() };
-        }
+        let over = pages.close_if_over(wait.contest);
+        drop(pages);
+        // SAFETY: promised by the caller.
+        unsafe { release(over) };
         turn
     }
 }
@@ -432,10 +416,38 @@ impl Pages {
         self.clock
     }
 
-    fn is_decided(&self, contest: u64) -> bool {
-        self.contests
-            .get(&contest)
-            .is_none_or(|contest| contest.outcome.is_some())
+    /// Whom a waiter waits for, in the end: the thread, and when its call began. An error if it need
+    /// not wait.
+    fn look(&self, wait: Wait) -> Result<(u32, u64), Woken> {
+        let contest = self.contests.get(&wait.contest).ok_or(Woken::Decided)?;
+        if contest.resolved || contest.failure_for(wait).is_some() {
+            return Err(Woken::Decided);
+        }
+        let run = contest.runners.last().ok_or(Woken::Needed)?;
+        let last = self.chain(run).last().unwrap_or(run);
+        Ok((last.runner.thread, last.began))
+    }
+
+    /// The call itself, the one that its thread waits for, the one that that one's waits for...
+    fn chain<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = &'a Run> {
+        // What ends this is that there are no cycles; the bound is for a thread that two greenlets
+        // of it, or a signal handler, make wait for its own call.
+        iter::successors(Some(run), |run| {
+            let contest = self.waits.get(&run.runner.thread)?;
+            self.contests.get(contest)?.runners.last()
+        })
+        .take(self.waits.len() + 1)
+    }
+
+    /// Takes a thread out of the waiters.
+    fn end_wait(&mut self, wait: Wait, me: Runner) {
+        match wait.outer {
+            Some(outer) => self.waits.insert(me.thread, outer),
+            None => self.waits.remove(&me.thread),
+        };
+        if let Some(contest) = self.contests.get_mut(&wait.contest) {
+            contest.waiters -= 1;
+        }
     }
 
     /// The open contest of the proxy, made from its runner if there is none.
@@ -447,27 +459,26 @@ impl Pages {
         if let Some(number) = self.open.get(&proxy.addr()) {
             return *number;
         }
-        let number = self.begin(proxy);
         // SAFETY: promised by the caller.
         let runner = unsafe {
             (*proxy).runner.contested = true;
             (*proxy).runner
         };
-        if let Some(contest) = self.contests.get_mut(&number) {
-            contest.runners.push(Run { runner, began: 0 });
-        }
-        number
-    }
-
-    fn begin(&mut self, proxy: *mut ProxyObject) -> u64 {
         let number = self.tick();
         self.open.insert(proxy.addr(), number);
+        let runners = if runner.is_nobody() {
+            Vec::new()
+        } else {
+            vec![Run { runner, began: 0 }]
+        };
         self.contests.insert(
             number,
             Contest {
-                runners: Vec::new(),
+                proxy: proxy.addr(),
+                runners,
                 waiters: 0,
-                outcome: None,
+                resolved: false,
+                failure: None,
             },
         );
         number
@@ -480,37 +491,45 @@ impl Pages {
         }
     }
 
-    /// Whether the newest runner of `contest` waits, over however many others, for `me`.
-    fn would_close_a_cycle(&self, mut contest: u64, me: Runner) -> bool {
-        for _ in 0..=self.waits.len() {
-            let Some(run) = self
-                .contests
-                .get(&contest)
-                .and_then(|contest| contest.runners.last())
-            else {
-                return false;
-            };
-            if run.runner.is_same_thread(me) {
-                return true;
-            }
-            match self.waits.get(&run.runner.thread) {
-                Some(next) => contest = *next,
-                None => return false,
-            }
+    /// Forgets a contest that nobody waits for any more, once it is resolved or has no runner; the
+    /// failure that it leaves behind.
+    fn close_if_over(&mut self, number: u64) -> Option<Failure> {
+        let contest = self.contests.get(&number)?;
+        if contest.waiters > 0 || !(contest.resolved || contest.runners.is_empty()) {
+            return None;
         }
-        false
+        let contest = self.contests.remove(&number)?;
+        if !contest.resolved {
+            self.open.remove(&contest.proxy);
+        }
+        contest.failure
+    }
+
+    /// Whether the newest call of `contest` waits, over however many others, for one of `me`.
+    fn would_close_a_cycle(&self, contest: u64, me: Runner) -> bool {
+        self.contests
+            .get(&contest)
+            .and_then(|contest| contest.runners.last())
+            .is_some_and(|run| self.chain(run).any(|run| run.runner.is_same_thread(me)))
     }
 }
 
-impl Outcome {
-    /// # Safety
-    ///
-    /// The caller is attached to the interpreter and gives up the contest's reference.
-    unsafe fn release(self) {
-        if let Self::Failed { error, .. } = self {
-            // SAFETY: promised by the caller.
-            unsafe { disown(error) };
-        }
+impl Contest {
+    /// The failure of a call that began after the waiter came.
+    fn failure_for(&self, wait: Wait) -> Option<Failure> {
+        self.failure.filter(|failure| failure.began > wait.came)
+    }
+}
+
+/// Drops the reference of a failure that is out of the book.
+///
+/// # Safety
+///
+/// The caller is attached to the interpreter and holds no lock.
+unsafe fn release(failure: Option<Failure>) {
+    if let Some(failure) = failure {
+        // SAFETY: promised by the caller.
+        unsafe { disown(failure.error) };
     }
 }
 
@@ -518,7 +537,7 @@ impl Outcome {
 struct Patience {
     importing: bool,
     /// The call that is being watched, and since when.
-    call: Option<(u32, u64)>,
+    watched: Option<(u32, u64)>,
     since: Instant,
     /// When the running thread was last seen to have woken up, and what it looked like then.
     active: Instant,
@@ -532,7 +551,7 @@ impl Patience {
         let now = Instant::now();
         Self {
             importing,
-            call: None,
+            watched: None,
             since: now,
             active: now,
             activity: None,
@@ -548,11 +567,11 @@ impl Patience {
         }
     }
 
-    fn is_at_an_end(&mut self, thread: u32, began: u64) -> bool {
+    fn is_exhausted_by(&mut self, runner: (u32, u64)) -> bool {
         let now = Instant::now();
-        if self.call != Some((thread, began)) {
+        if self.watched != Some(runner) {
             *self = Self {
-                call: Some((thread, began)),
+                watched: Some(runner),
                 ..Self::new(self.importing)
             };
             return false;
@@ -565,6 +584,7 @@ impl Patience {
             return false;
         }
         self.next = now + GLANCE;
+        let (thread, _) = runner;
         let activity = fs::read(format!("/proc/self/task/{thread}/schedstat")).ok();
         if activity.is_some() && activity != self.activity {
             self.activity = activity;
