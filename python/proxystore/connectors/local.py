@@ -6,20 +6,17 @@ objects.
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 from proxystore.connectors.exceptions import ConnectorClosedError, ConnectorKeyError
 from proxystore.serialize import BytesLike
+from proxystore.utils._uuid import random_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
 __all__ = ['BytesLike', 'LocalConnector', 'LocalKey']
-
-# The digit of a random UUID that holds the variant, by the random bits in it.
-_VARIANT = str.maketrans('0123456789abcdef', '89ab89ab89ab89ab')
 
 
 class LocalKey(NamedTuple):
@@ -30,6 +27,10 @@ class LocalKey(NamedTuple):
     """
 
     id: str
+
+
+# The constructor of a named tuple is a function in Python that calls this one.
+_new_key: Any = cast('Any', tuple).__new__
 
 
 class LocalConnector:
@@ -46,6 +47,9 @@ class LocalConnector:
             dictionary in this process, a copy of it where the configuration
             was pickled.
     """
+
+    #: `put` takes one object of bytes, which it keeps.
+    accepts_buffers: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -173,12 +177,8 @@ class LocalConnector:
         """
         if self._closed:
             self._raise_closed()
-        # A random UUID without the two objects that `str(uuid.uuid4())` takes.
-        digits = os.urandom(16).hex()
-        return LocalKey(
-            f'{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-'
-            f'{digits[16].translate(_VARIANT)}{digits[17:20]}-{digits[20:]}'
-        )
+        key: LocalKey = _new_key(LocalKey, (random_uuid(),))
+        return key
 
     def put(self, obj: BytesLike) -> LocalKey:
         """Put an object.
@@ -192,7 +192,9 @@ class LocalConnector:
         Raises:
             ConnectorClosedError: If the connector is closed.
         """
-        key = self.new_key()
+        if self._closed:
+            self._raise_closed()
+        key: LocalKey = _new_key(LocalKey, (random_uuid(),))
         self._store[key] = obj
         return key
 

@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from typing_extensions import TypedDict
 
@@ -85,7 +85,7 @@ class Policy:
     def __post_init__(self) -> None:
         if isinstance(self.host_pattern, Iterator):
             # To be read more than once.
-            self.host_pattern = list(cast('Iterator[str]', self.host_pattern))
+            self.host_pattern = list(self.host_pattern)
 
     def as_dict(self) -> PolicyDict:
         """Return the policy as a dictionary from which `Policy(**policy)` makes it again."""
@@ -423,8 +423,8 @@ def _size(buffer: Any) -> int:
     return buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
 
 
-def _for_connector(connector: Connector[Any], obj: Any) -> Any:
+def _for_connector(connector: Connector[Any], obj: BytesLike | Sequence[BytesLike]) -> Any:
     """Join buffers for a connector that takes only one."""
     if isinstance(obj, list | tuple) and not getattr(connector, 'accepts_buffers', False):
-        return b''.join(cast('Iterable[BytesLike]', obj))
+        return b''.join(obj)
     return obj

@@ -81,23 +81,20 @@ class _Pool:
     def submit(self, function: Callable[[], T]) -> Prefetch[T]:
         prefetch: Prefetch[T] = Prefetch()
         with self._changed:
-            if self._ended:
-                # Too late for a thread: whoever asks for the result gets it himself.
-                start = False
-            else:
+            if not self._ended:
                 self._work.append((prefetch, function))
-                start = self._idle < len(self._work) and len(self._threads) < _MAX_THREADS
+                if self._idle < len(self._work) and len(self._threads) < _MAX_THREADS:
+                    self._start_thread()
                 self._changed.notify()
-            if start:
-                thread = threading.Thread(
-                    target=self._serve, name='proxystore-prefetch', daemon=True
-                )
-                self._threads.append(thread)
-        if self._ended:
-            prefetch.run(function)
-        elif start:
-            thread.start()
+                return prefetch
+        # Too late for a thread.
+        prefetch.run(function)
         return prefetch
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name='proxystore-prefetch', daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def end(self) -> None:
         """Let the threads end, and wait a little for what they are doing."""

@@ -128,7 +128,10 @@ class Store(Generic[ConnectorT]):
         self._deserializer = deserializer
         self._populate_target = populate_target
         self._register = register
+        # Configuration that factories share, and what it was made of.
         self._shared_config: StoreConfig | None = None
+        self._shared_connector: Any = None
+        self._shared_fields: dict[str, Any] = {}
         if register:
             try:
                 proxystore.store.register_store(self)
@@ -207,11 +210,7 @@ class Store(Generic[ConnectorT]):
             A new configuration. The connector's options in it are those that
             differ from their defaults.
         """
-        shared = self._current_config()
-        connector = shared.connector
-        return shared.model_copy(
-            update={'connector': connector.model_copy(update={'options': {**connector.options}})}
-        )
+        return self._current_config().fresh()
 
     @classmethod
     def from_config(cls, config: StoreConfig) -> Store[Any]:
@@ -246,7 +245,7 @@ class Store(Generic[ConnectorT]):
         polling_backoff_factor: float = 1,
         polling_interval_limit: float | None = None,
         polling_timeout: float | None = None,
-    ) -> Future[T]:
+    ) -> Future[T]:  # pyright: ignore[reportInvalidTypeVarUse]
         """Make a place for an object that comes later.
 
         Args:
@@ -358,6 +357,20 @@ class Store(Generic[ConnectorT]):
         return self.cache.exists(key)
 
     @overload
+    def proxy(  # pyright: ignore[reportOverlappingOverload]
+        self,
+        obj: NonProxiableT,
+        *,
+        evict: bool = ...,
+        lifetime: Lifetime | None = ...,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: Literal[True],
+        **kwargs: Any,
+    ) -> NonProxiableT: ...
+
+    @overload
     def proxy(
         self,
         obj: T,
@@ -371,23 +384,9 @@ class Store(Generic[ConnectorT]):
         **kwargs: Any,
     ) -> Proxy[T]: ...
 
-    @overload
     def proxy(
         self,
-        obj: NonProxiableT,
-        *,
-        evict: bool = ...,
-        lifetime: Lifetime | None = ...,
-        serializer: SerializerT | None = ...,
-        deserializer: DeserializerT | None = ...,
-        populate_target: bool | None = ...,
-        skip_nonproxiable: Literal[True],
-        **kwargs: Any,
-    ) -> NonProxiableT: ...
-
-    def proxy(
-        self,
-        obj: T | NonProxiableT,
+        obj: Any,
         *,
         evict: bool = False,
         lifetime: Lifetime | None = None,
@@ -396,7 +395,7 @@ class Store(Generic[ConnectorT]):
         populate_target: bool | None = None,
         skip_nonproxiable: bool = False,
         **kwargs: Any,
-    ) -> Proxy[T] | NonProxiableT:
+    ) -> Any:
         """Put an object and make a proxy of it.
 
         Args:
@@ -421,22 +420,25 @@ class Store(Generic[ConnectorT]):
             SerializationError: If the object cannot be serialized.
             ValueError: If both `evict` and `lifetime` are set.
         """
-        started = perf_counter_ns()
+        started = 0 if self._metrics is None else perf_counter_ns()
         if evict and lifetime is not None:
             raise ValueError(_EVICT_AND_LIFETIME)
-        if isinstance(obj, _NON_PROXIABLE_TYPES):
+        if type(obj) in _NON_PROXIABLE_TYPES:
             if skip_nonproxiable:
                 return obj
             msg = f'Object of {type(obj)} is not proxiable.'
             raise NonProxiableTypeError(msg)
-        key = self.put(obj, lifetime=lifetime, serializer=serializer, **kwargs)
-        proxy = self._proxy(key, cast('T', obj), evict, deserializer, populate_target)
+        if kwargs:
+            key = self.put(obj, lifetime=lifetime, serializer=serializer, **kwargs)
+        else:
+            key = self.put(obj, lifetime=lifetime, serializer=serializer)
+        proxy = self._proxy(key, obj, evict, deserializer, populate_target)
         if self._metrics is not None:
             self._add_time('store.proxy', key, started)
         return proxy
 
     @overload
-    def proxy_batch(
+    def proxy_batch(  # pyright: ignore[reportOverlappingOverload]
         self,
         objs: Sequence[T],
         *,
@@ -506,7 +508,7 @@ class Store(Generic[ConnectorT]):
         positions = [
             position
             for position, obj in enumerate(results)
-            if not isinstance(obj, _NON_PROXIABLE_TYPES)
+            if type(obj) not in _NON_PROXIABLE_TYPES
         ]
         skipped = len(results) - len(positions)
         if skipped and not skip_nonproxiable:
@@ -533,7 +535,7 @@ class Store(Generic[ConnectorT]):
         evict: bool = False,
         lifetime: Lifetime | None = None,
         deserializer: DeserializerT | None = None,
-    ) -> Proxy[T]:
+    ) -> Proxy[T]:  # pyright: ignore[reportInvalidTypeVarUse]
         """Make a proxy of an object that has been put.
 
         Args:
@@ -559,6 +561,20 @@ class Store(Generic[ConnectorT]):
         return Proxy(factory)
 
     @overload
+    def locked_proxy(  # pyright: ignore[reportOverlappingOverload]
+        self,
+        obj: NonProxiableT,
+        *,
+        evict: bool = ...,
+        lifetime: Lifetime | None = ...,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: Literal[True] = ...,
+        **kwargs: Any,
+    ) -> NonProxiableT: ...
+
+    @overload
     def locked_proxy(
         self,
         obj: T,
@@ -571,20 +587,6 @@ class Store(Generic[ConnectorT]):
         skip_nonproxiable: bool = ...,
         **kwargs: Any,
     ) -> ProxyLocker[T]: ...
-
-    @overload
-    def locked_proxy(
-        self,
-        obj: NonProxiableT,
-        *,
-        evict: bool = ...,
-        lifetime: Lifetime | None = ...,
-        serializer: SerializerT | None = ...,
-        deserializer: DeserializerT | None = ...,
-        populate_target: bool | None = ...,
-        skip_nonproxiable: Literal[True] = ...,
-        **kwargs: Any,
-    ) -> NonProxiableT: ...
 
     def locked_proxy(
         self,
@@ -633,7 +635,19 @@ class Store(Generic[ConnectorT]):
             skip_nonproxiable=cast('Any', skip_nonproxiable),
             **kwargs,
         )
-        return ProxyLocker(proxy) if type(proxy) is Proxy else proxy
+        return ProxyLocker(proxy) if type(proxy) is Proxy else proxy  # pyright: ignore[reportUnknownArgumentType]
+
+    @overload
+    def owned_proxy(  # pyright: ignore[reportOverlappingOverload]
+        self,
+        obj: NonProxiableT,
+        *,
+        serializer: SerializerT | None = ...,
+        deserializer: DeserializerT | None = ...,
+        populate_target: bool | None = ...,
+        skip_nonproxiable: Literal[True] = ...,
+        **kwargs: Any,
+    ) -> NonProxiableT: ...
 
     @overload
     def owned_proxy(
@@ -646,18 +660,6 @@ class Store(Generic[ConnectorT]):
         skip_nonproxiable: bool = ...,
         **kwargs: Any,
     ) -> OwnedProxy[T]: ...
-
-    @overload
-    def owned_proxy(
-        self,
-        obj: NonProxiableT,
-        *,
-        serializer: SerializerT | None = ...,
-        deserializer: DeserializerT | None = ...,
-        populate_target: bool | None = ...,
-        skip_nonproxiable: Literal[True] = ...,
-        **kwargs: Any,
-    ) -> NonProxiableT: ...
 
     def owned_proxy(
         self,
@@ -730,7 +732,8 @@ class Store(Generic[ConnectorT]):
         if self._metrics is not None:
             key = self._put_measured(self._metrics, obj, serializer, kwargs)
         else:
-            key = self.connector.put(self._serialize(obj, serializer), **kwargs)
+            data = self._serialize(obj, serializer)
+            key = self.connector.put(data, **kwargs) if kwargs else self.connector.put(data)
         if lifetime is not None:
             self._add_to_lifetime(lifetime, [key])
         return key
@@ -767,7 +770,7 @@ class Store(Generic[ConnectorT]):
         if metrics is not None:
             self._add_time('store.put_batch.serialize', keys, started, serialized)
             self._add_time('store.put_batch.connector', keys, serialized)
-            metrics.add_attribute('store.put_batch.object_sizes', keys, sum(map(_size, data)))
+            metrics.add_attribute('store.put_batch.object_sizes', keys, _size(data))
             self._add_time('store.put_batch', keys, started)
         if lifetime is not None:
             self._add_to_lifetime(lifetime, keys)
@@ -781,9 +784,6 @@ class Store(Generic[ConnectorT]):
         serializer: SerializerT | None = None,
     ) -> None:
         """Put the object of a key that exists already, in place of another if there is one.
-
-        The cache still has the former object: a future's result and an
-        updated reference are the caller's own objects.
 
         Args:
             key: Key of the object.
@@ -829,7 +829,7 @@ class Store(Generic[ConnectorT]):
         if shared is not None:
             try:
                 if (
-                    shared.__dict__ == self._shared_fields
+                    vars(shared) == self._shared_fields
                     and shared.connector.options == options
                     and self._shared_connector is connector
                 ):
@@ -837,18 +837,22 @@ class Store(Generic[ConnectorT]):
             except Exception:
                 # Options that cannot be compared are taken as changed.
                 logger.debug('Store(name="%s"): incomparable options', self._name)
+        fields: dict[str, Any] = {
+            'serializer': self._serializer,
+            'deserializer': self._deserializer,
+            'cache_size': self._cache_size,
+            'metrics': self._metrics is not None,
+            'populate_target': self._populate_target,
+            'auto_register': self._register,
+        }
+        defaults = StoreConfig.model_fields
         config = StoreConfig(
             name=self._name,
             connector=ConnectorConfig(kind=get_object_path(type(connector)), options=options),
-            serializer=self._serializer,
-            deserializer=self._deserializer,
-            cache_size=self._cache_size,
-            metrics=self._metrics is not None,
-            populate_target=self._populate_target,
-            auto_register=self._register,
+            **{name: value for name, value in fields.items() if value != defaults[name].default},
         )
         self._shared_connector = connector
-        self._shared_fields = dict(config.__dict__)
+        self._shared_fields = dict(vars(config))
         self._shared_config = config
         return config
 
@@ -861,7 +865,7 @@ class Store(Generic[ConnectorT]):
                 'later.'
             )
             raise NotImplementedError(msg)
-        return cast('DeferrableConnector[Any]', connector)
+        return connector  # pyright: ignore[reportUnknownVariableType]
 
     def _deserialize(
         self, key: ConnectorKeyT, data: BytesLike, deserializer: DeserializerT | None
@@ -914,12 +918,12 @@ class Store(Generic[ConnectorT]):
     def _proxy(
         self,
         key: ConnectorKeyT,
-        obj: T,
+        obj: Any,
         evict: bool,
         deserializer: DeserializerT | None,
         populate_target: bool | None,
-    ) -> Proxy[T]:
-        factory: StoreFactory[ConnectorT, T] = StoreFactory(
+    ) -> Proxy[Any]:
+        factory: StoreFactory[ConnectorT, Any] = StoreFactory(
             key, self._current_config(), evict=evict, deserializer=deserializer
         )
         if self._populate_target if populate_target is None else populate_target:
@@ -968,5 +972,5 @@ class Store(Generic[ConnectorT]):
 def _size(data: Any) -> int:
     """Bytes of what is put: one buffer, or several that make it up."""
     if isinstance(data, list):
-        return sum(map(_size, cast('list[Any]', data)))
+        return sum([_size(part) for part in data])  # pyright: ignore[reportUnknownVariableType]
     return data.nbytes if isinstance(data, memoryview) else len(data)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import heapq
+import itertools
 import os
 import threading
 import weakref
-from collections import OrderedDict
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 __all__ = ['LRUCache']
 
@@ -15,7 +15,17 @@ KeyT = TypeVar('KeyT')
 ValueT = TypeVar('ValueT')
 DefaultT = TypeVar('DefaultT')
 
-_MISSING = object()
+# Out of date times that the heap may hold, beside one for each value.
+_SLACK = 64
+
+
+class _Entry(Generic[ValueT]):
+    __slots__ = ('used', 'value')
+
+    def __init__(self, value: ValueT, used: int) -> None:
+        self.value = value
+        # When the value was used last, on the clock of its cache.
+        self.used = used
 
 
 class LRUCache(Generic[KeyT, ValueT]):
@@ -33,6 +43,10 @@ class LRUCache(Generic[KeyT, ValueT]):
         ValueError: If the size is negative.
     """
 
+    # A use of a value only notes the time in its entry, without a lock. The
+    # heap holds each key at a time at which it was used, not always the last:
+    # whoever looks for the oldest corrects the times that have passed.
+
     def __init__(self, maxsize: int = 16) -> None:
         if maxsize < 0:
             msg = 'Cache size must by >= 0'
@@ -40,7 +54,9 @@ class LRUCache(Generic[KeyT, ValueT]):
         self.maxsize = maxsize
         self.hits = 0
         self.misses = 0
-        self._data: OrderedDict[KeyT, ValueT] = OrderedDict()
+        self._data: dict[KeyT, _Entry[ValueT]] = {}
+        self._heap: list[tuple[int, KeyT]] = []
+        self._clock = itertools.count().__next__
         # Reentrant: the collector may finalize an object that evicts another.
         self._lock = threading.RLock()
         _caches.add(self)
@@ -51,10 +67,7 @@ class LRUCache(Generic[KeyT, ValueT]):
         Args:
             key: Key of the value. Nothing happens if it is not there.
         """
-        with self._lock:
-            # Whatever `__del__` the value has runs after the lock is released.
-            value = self._data.pop(key, None)
-        del value
+        self._data.pop(key, None)
 
     def exists(self, key: KeyT) -> bool:
         """Tell whether a value is there, without counting as a use of it.
@@ -77,17 +90,13 @@ class LRUCache(Generic[KeyT, ValueT]):
             key: Key of the value.
             default: What to return if it is not there.
         """
-        data = self._data
-        with self._lock:
-            value = data.get(key, cast('ValueT', _MISSING))
-            if value is not _MISSING:
-                self.hits += 1
-                # Not there any more if the collector ran and finalized what evicts it.
-                with contextlib.suppress(KeyError):
-                    data.move_to_end(key)
-                return value
+        entry = self._data.get(key)
+        if entry is None:
             self.misses += 1
-        return default
+            return default
+        entry.used = self._clock()
+        self.hits += 1
+        return entry.value
 
     def set(self, key: KeyT, value: ValueT) -> None:
         """Keep a value, and drop the one not used for the longest time if there are too many.
@@ -98,16 +107,33 @@ class LRUCache(Generic[KeyT, ValueT]):
         """
         if self.maxsize == 0:
             return
-        data = self._data
-        dropped: Any = None
+        used = self._clock()
+        # Dropped entries are freed, and what they hold finalized, without the lock.
+        dropped: list[_Entry[ValueT] | None] = []
         with self._lock:
-            dropped = data.pop(key, None)
-            data[key] = value
-            if len(data) > self.maxsize:
-                dropped = data.popitem(last=False)
-        del dropped
+            dropped.append(self._data.get(key))
+            self._data[key] = _Entry(value, used)
+            heapq.heappush(self._heap, (used, key))
+            while len(self._data) > self.maxsize:
+                dropped.append(self._pop_oldest())
+            if len(self._heap) > 2 * self.maxsize + _SLACK:
+                self._heap = [(entry.used, key) for key, entry in list(self._data.items())]
+                heapq.heapify(self._heap)
 
-    def _renew_lock(self) -> None:
+    def _pop_oldest(self) -> _Entry[ValueT] | None:
+        while self._heap:
+            used, key = self._heap[0]
+            entry = self._data.get(key)
+            if entry is not None and entry.used > used:
+                heapq.heapreplace(self._heap, (entry.used, key))
+                continue
+            heapq.heappop(self._heap)
+            if entry is not None:
+                return self._data.pop(key, None)
+        return None
+
+    def renew_lock(self) -> None:
+        """Forget who holds the lock. Called in a forked child, where nobody does."""
         self._lock = threading.RLock()
 
 
@@ -117,7 +143,7 @@ _caches: weakref.WeakSet[LRUCache[Any, Any]] = weakref.WeakSet()
 def _renew_locks() -> None:
     # A thread that held a lock when this process was forked does not run here.
     for cache in _caches:
-        cache._renew_lock()  # noqa: SLF001
+        cache.renew_lock()
 
 
 os.register_at_fork(after_in_child=_renew_locks)

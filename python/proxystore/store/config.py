@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pydantic_core import InitErrorDetails
 
+    from proxystore.store._compact import Template
+
 __all__ = [
     'Connector',
     'ConnectorConfig',
@@ -46,11 +48,13 @@ class _Config(BaseModel):
 
     model_config = ConfigDict(extra='forbid')
 
+    __slots__ = ('_template',)
+
     def __getstate__(self) -> dict[Any, Any]:
         return {
             '__dict__': self.__dict__,
             '__pydantic_extra__': None,
-            '__pydantic_fields_set__': self.__pydantic_fields_set__,
+            '__pydantic_fields_set__': {*self.__pydantic_fields_set__},
             '__pydantic_private__': None,
         }
 
@@ -134,6 +138,33 @@ class StoreConfig(_Config):
     metrics: bool = False
     populate_target: bool = True
     auto_register: bool = False
+
+    @property
+    def template(self) -> Template | None:
+        """Template of the pickles of the factories that have this configuration, if there is one.
+
+        Kept here, but no part of the configuration.
+        """
+        return getattr(self, '_template', None)
+
+    @template.setter
+    def template(self, template: Template) -> None:
+        object.__setattr__(self, '_template', template)
+
+    def fresh(self) -> Self:
+        """Copy the configuration, and with it that of the connector and its options."""
+        connector = ConnectorConfig.__new__(ConnectorConfig)
+        options = {**self.connector.options}
+        connector.__setstate__(
+            {
+                **self.connector.__getstate__(),
+                '__dict__': {'kind': self.connector.kind, 'options': options},
+            }
+        )
+        state = self.__getstate__()
+        copied = type(self).__new__(type(self))
+        copied.__setstate__({**state, '__dict__': {**state['__dict__'], 'connector': connector}})
+        return copied
 
     @classmethod
     def from_toml(cls, filepath: str | pathlib.Path) -> Self:

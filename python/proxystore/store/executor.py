@@ -12,7 +12,7 @@ from proxystore.store import get_or_create_store, get_store
 from proxystore.store.base import Store
 from proxystore.store.config import StoreConfig
 from proxystore.store.types import ConnectorKeyT
-from proxystore.store.utils import get_key
+from proxystore.store.utils import get_key, is_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -113,7 +113,7 @@ class StoreExecutor(Executor):
         self.ownership = ownership
         self.close_store = close_store
 
-    def submit(
+    def submit(  # type: ignore[override]
         self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[R | Proxy[R]]:
         """Submit a function.
@@ -130,8 +130,8 @@ class StoreExecutor(Executor):
         try:
             passed = [self._pass(item, keys) for item in args]
             passed_by_name = {name: self._pass(item, keys) for name, item in kwargs.items()}
-            wrapped: Callable[..., Any] = self._wrap(function)
-            future = self.executor.submit(wrapped, *passed, **passed_by_name)
+            submit: Callable[..., Any] = self.executor.submit
+            future: Future[R | Proxy[R]] = submit(self._wrap(function), *passed, **passed_by_name)
         except BaseException:
             self._evict(keys)
             raise
@@ -139,7 +139,7 @@ class StoreExecutor(Executor):
             cast('FutureWithCallback', future).add_done_callback(lambda _: self._evict(keys))
         return future
 
-    def map(
+    def map(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         self, function: Callable[..., R], *iterables: Iterable[Any], **kwargs: Any
     ) -> Iterator[R | Proxy[R]]:
         """Run a function once for each group of arguments.
@@ -195,11 +195,11 @@ class StoreExecutor(Executor):
 
     def _pass(self, item: Any, keys: list[ConnectorKeyT]) -> Any:
         """An argument or a proxy of it, whose key is added to `keys`."""
-        if isinstance(item, Proxy) or not self.should_proxy(item):
+        if is_proxy(item) or not self.should_proxy(item):
             return item
         passed: Any = self.store.proxy(item, skip_nonproxiable=True)
-        if isinstance(passed, Proxy):
-            keys.append(get_key(cast('Proxy[Any]', passed)))
+        if is_proxy(passed):
+            keys.append(get_key(passed))
         return passed
 
     def _results(self, results: Iterator[R], keys: list[ConnectorKeyT]) -> Generator[R, None, None]:
@@ -232,8 +232,8 @@ class _Function(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R | Proxy[R]:
         result = self.function(*args, **kwargs)
-        if isinstance(result, Proxy) or not self.should_proxy(result):
+        if is_proxy(result) or not self.should_proxy(result):
             return result
-        store = get_or_create_store(self.store_config)
-        make: Callable[..., R | Proxy[R]] = store.owned_proxy if self.ownership else store.proxy
-        return make(result, skip_nonproxiable=True)
+        store: Any = get_or_create_store(self.store_config)
+        make = store.owned_proxy if self.ownership else store.proxy
+        return cast('R | Proxy[R]', make(result, skip_nonproxiable=True))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, cast
 
 import proxystore.store
+from proxystore.serialize import deserialize
+from proxystore.store._compact import compact, serve
 from proxystore.store._prefetch import prefetch
 from proxystore.store.config import StoreConfig, without_unknown_fields
 from proxystore.store.exceptions import ProxyResolveMissingKeyError
@@ -29,6 +32,9 @@ __all__ = [
 T = TypeVar('T')
 
 _MISSING = object()
+
+# Protocol from which on pickles hold bytes as they are.
+_BYTES_PROTOCOL = 3
 
 
 class StoreFactory(Generic[ConnectorT, T]):
@@ -78,6 +84,13 @@ class StoreFactory(Generic[ConnectorT, T]):
             obj = self._take()
         metrics.add_time('factory.call', self.key, timer.elapsed_ms)
         return obj
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        if type(self) is StoreFactory and operator.index(protocol) >= _BYTES_PROTOCOL:
+            data = compact(self)
+            if data is not None:
+                return deserialize, (data,)
+        return super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -224,6 +237,8 @@ _POLLING_FIELDS = frozenset(
         '_polling_timeout',
     }
 )
+serve(StoreFactory)
+
 # What the pickles of these classes hold. Those of other subclasses may hold anything.
 _STATE_FIELDS: dict[type, frozenset[str]] = {
     StoreFactory: _FIELDS,

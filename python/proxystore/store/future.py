@@ -66,4 +66,6 @@ class Future(Generic[T]):
             NotImplementedError: If the connector cannot defer objects.
         """
         store = self._factory.get_store()
-        store._set(self._factory.key, obj, serializer=self._serializer)  # noqa: SLF001
+        store._set(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            self._factory.key, obj, serializer=self._serializer
+        )

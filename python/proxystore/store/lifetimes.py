@@ -251,7 +251,12 @@ class StaticLifetime:
 
     Its objects are evicted, and their stores closed, when the interpreter
     exits.
+
+    Attributes:
+        name: Name of the lifetime in logs.
     """
+
+    name = 'static'
 
     _instance: StaticLifetime | None = None
     _lock = threading.RLock()
@@ -261,6 +266,7 @@ class StaticLifetime:
     _callback: Callable[[], None]
 
     def __new__(cls) -> StaticLifetime:
+        """Get the lifetime of the process."""
         with cls._lock:
             if cls._instance is None:
                 self = super().__new__(cls)
@@ -269,9 +275,6 @@ class StaticLifetime:
                 self._callback = register_lifetime_atexit(self)
                 cls._instance = self
             return cls._instance
-
-    def __init__(self) -> None:
-        """Get the lifetime of the process."""
 
     def add_key(self, *keys: ConnectorKeyT, store: Store[Any] | None = None) -> None:
         """Bind objects to the lifetime.

@@ -8,11 +8,11 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from proxystore.proxy import Proxy
 from proxystore.store.types import ConnectorKeyT
-from proxystore.store.utils import get_key
+from proxystore.store.utils import get_key, is_proxy
 
 __all__ = ['ConnectorKeyT', 'Metrics', 'Proxy', 'StoreMetrics', 'TimeStats', 'get_key']
 
@@ -158,16 +158,18 @@ class StoreMetrics:
             A copy of the measurements, or `None` if there are none.
         """
         key: Any = key_or_proxy
-        if isinstance(key, Proxy):
+        if is_proxy(key):
             key = get_key(key)
-        elif isinstance(key, Sequence) and any(isinstance(item, Proxy) for item in key):
-            key = [get_key(item) if isinstance(item, Proxy) else item for item in key]
+        elif isinstance(key, list | tuple):
+            items = cast('Sequence[Any]', key)
+            if any(map(is_proxy, items)):
+                key = tuple([get_key(item) if is_proxy(item) else item for item in items])
         found = self._metrics.get(_hash_key(key))
         return None if found is None else copy.deepcopy(found)
 
 
 def _hash_key(key: Any) -> int:
-    return hash(tuple(key) if isinstance(key, list) else key)
+    return hash((*key,) if isinstance(key, list) else key)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 def _mean(mean1: float, count1: int, mean2: float, count2: int) -> float:

@@ -388,7 +388,7 @@ def update(proxy: OwnedProxy[T] | RefMutProxy[T], *, serializer: SerializerT | N
     if is_resolved(proxy):
         factory: StoreFactory[Any, T] = _get(proxy, '__proxy_factory__')
         store = factory.get_store()
-        store._set(  # noqa: SLF001
+        store._set(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             factory.key, _get(proxy, '__proxy_target__'), serializer=serializer
         )
 
@@ -525,15 +525,11 @@ def _copy_target(source: Proxy[T], reference: BaseRefProxy[T], populate_target: 
         _set(reference, '__proxy_target__', _get(source, '__proxy_target__'))
 
 
-def _evict(factory: Any) -> None:
+def _evict(factory: StoreFactory[Any, Any]) -> None:
     """Evict an object that nobody owns any more."""
-    if not isinstance(factory, StoreFactory):
-        return
     try:
-        store = proxystore.store.get_or_create_store(
-            cast('StoreFactory[Any, Any]', factory).store_config, register=False
-        )
-        store.evict(cast('StoreFactory[Any, Any]', factory).key)
+        store = proxystore.store.get_or_create_store(factory.store_config, register=False)
+        store.evict(factory.key)
     except Exception as error:
         if not sys.is_finalizing():
             logger.warning('An owned object could not be evicted: %r', error)
@@ -562,7 +558,7 @@ def _kind(reference: BaseRefProxy[Any]) -> str:
     """Name by which other versions know the class of a reference, or that of its base."""
     for kind in (OwnedProxy, RefProxy, RefMutProxy):
         if issubclass(type(reference), kind):
-            return type.__getattribute__(kind, '__name__')
+            return str(type.__getattribute__(kind, '__name__'))
     msg = f'A {type(reference).__name__} cannot be pickled.'
     raise TypeError(msg)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, cast
 
 from proxystore.proxy import Proxy, get_factory, is_resolved
 from proxystore.store.exceptions import ProxyStoreFactoryError
+from proxystore.store.factory import StoreFactory
 from proxystore.store.types import ConnectorKeyT
-
-if TYPE_CHECKING:
-    from proxystore.store.factory import StoreFactory
 
 __all__ = [
     'ConnectorKeyT',
@@ -56,6 +54,15 @@ def resolve_async(proxy: Proxy[T]) -> None:
         factory.resolve_async()
 
 
+def is_proxy(obj: Any) -> TypeGuard[Proxy[Any]]:
+    """Tell whether an object is a proxy, of whatever class. Does not resolve it.
+
+    Args:
+        obj: Object in question.
+    """
+    return isinstance(obj, Proxy)
+
+
 def store_factory(proxy: Proxy[T]) -> StoreFactory[Any, T]:
     """Factory of a proxy that a store made.
 
@@ -65,13 +72,11 @@ def store_factory(proxy: Proxy[T]) -> StoreFactory[Any, T]:
     Raises:
         ProxyStoreFactoryError: If no store made the proxy.
     """
-    from proxystore.store.factory import StoreFactory
-
-    factory = get_factory(proxy)
+    factory: Any = get_factory(proxy)
     if not isinstance(factory, StoreFactory):
         msg = (
             'The proxy must contain a factory with type StoreFactory. '
             f'{type(factory).__name__} is not supported.'
         )
         raise ProxyStoreFactoryError(msg)
-    return factory
+    return cast('StoreFactory[Any, T]', factory)
