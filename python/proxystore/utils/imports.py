@@ -51,7 +51,7 @@ def import_from_path(path: str) -> type[Any]:
             parent, _, name = module_path.rpartition('.')
             # A class within a class looks like a module that is not there;
             # a module that fails in an import of its own is another matter.
-            if not parent or error.name != module_path:
+            if not parent or not f'{module_path}.'.startswith(f'{error.name}.'):
                 raise
             module_path = parent
             names.append(name)
