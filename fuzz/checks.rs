@@ -8,7 +8,7 @@ use proxystore_file::{
 use twox_hash::XxHash3_64;
 
 /// Decodes a marker as it is, and with the checksum that makes the rest of the decoder reachable.
-pub fn marker(bytes: &[u8]) {
+pub(crate) fn marker(bytes: &[u8]) {
     decode(bytes);
     let checksum = XxHash3_64::oneshot(bytes).to_le_bytes();
     decode(&[bytes, &checksum].concat());
@@ -22,7 +22,7 @@ fn decode(bytes: &[u8]) {
 }
 
 /// Parses a key: whatever is taken is a plain file name, and stays what it is.
-pub fn file_key(bytes: &[u8]) {
+pub(crate) fn file_key(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
