@@ -5,6 +5,7 @@ use std::ptr;
 use pyo3::ffi::{self, Py_ssize_t, PyObject};
 
 use super::{
+    arrays,
     globals::Name,
     layout::{ProxyObject, enter, locked, resolved},
     names::{self, Owner},
@@ -27,6 +28,7 @@ pub(super) unsafe extern "C-unwind" fn lookup(
                     return known;
                 }
             }
+            Owner::Structure => return arrays::structure(this, name),
             Owner::Unknown => return ptr::null_mut(),
         }
         target_attribute(this, name)
@@ -114,7 +116,7 @@ unsafe fn store(this: *mut PyObject, name: *mut PyObject, value: *mut PyObject) 
         match names::owner(this, name) {
             Owner::Proxy => return ffi::PyObject_GenericSetAttr(this, name, value),
             Owner::Unknown => return -1,
-            Owner::Target | Owner::Class => {}
+            Owner::Target | Owner::Class | Owner::Structure => {}
         }
         if is_generic_alias_mark(name) {
             // `Proxy[T](...)` tries to note the alias on the new proxy, which is no reason to

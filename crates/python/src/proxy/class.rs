@@ -7,15 +7,15 @@ use std::{
 
 use pyo3::{
     ffi::{
-        self, METH_FASTCALL, METH_NOARGS, METH_O, METH_VARARGS, PyGetSetDef, PyMemberDef,
-        PyMethodDef, PyMethodDefPointer, PyObject, PyType_Slot, PyType_Spec,
+        self, METH_FASTCALL, METH_KEYWORDS, METH_NOARGS, METH_O, METH_VARARGS, PyGetSetDef,
+        PyMemberDef, PyMethodDef, PyMethodDefPointer, PyObject, PyType_Slot, PyType_Spec,
     },
     prelude::*,
 };
 
 use super::{
-    attributes, collector, construction, containers, conversions, globals::BASE, layout, operators,
-    pickling, protocols,
+    arrays, attributes, collector, construction, containers, conversions, globals::BASE, layout,
+    operators, pickling, protocols,
 };
 
 #[expect(
@@ -347,6 +347,19 @@ fn methods() -> Vec<PyMethodDef> {
             pickling::deep_copy,
             c"An unresolved proxy with a copy of the factory.",
         ),
+        PyMethodDef {
+            ml_name: c"__array_ufunc__".as_ptr(),
+            ml_meth: PyMethodDefPointer {
+                // SAFETY: as in `plain`.
+                PyCFunctionWithKeywords: unsafe {
+                    std::mem::transmute::<Ternary, ffi::PyCFunctionWithKeywords>(
+                        arrays::universal_function,
+                    )
+                },
+            },
+            ml_flags: METH_VARARGS | METH_KEYWORDS,
+            ml_doc: c"A universal function of numpy on the target.".as_ptr(),
+        },
         // SAFETY: all zeros is the end of the table.
         unsafe { std::mem::zeroed() },
     ]

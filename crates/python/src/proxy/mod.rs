@@ -10,7 +10,8 @@
 //! * `layout`: the object, and the one way to reach its target;
 //! * `collector`, `construction`: its life;
 //! * `attributes`, `names`: who answers to a name;
-//! * `operators`, `containers`, `conversions`, `protocols`, `pickling`: everything that is forwarded;
+//! * `operators`, `containers`, `conversions`, `protocols`, `arrays`, `pickling`: everything that is
+//!   forwarded;
 //! * `resolving`: who calls the factory; `waiting`: what the other threads do meanwhile;
 //! * `importing`, `globals`: what these need to know of the interpreter.
 //!
@@ -28,6 +29,7 @@
 //! threads at exit by unwinding them (before Python 3.14), and a destructor would then touch
 //! objects without being attached.
 
+mod arrays;
 mod attributes;
 mod class;
 mod collector;

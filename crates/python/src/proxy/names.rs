@@ -25,8 +25,9 @@ use super::globals::{BASE, CLASS};
 
 /// Names that belong to the target although every class defines them, or although the native base
 /// has to define them where the interpreter looks.
-const OF_THE_TARGET: [&str; 16] = [
+const OF_THE_TARGET: [&str; 17] = [
     "__annotations__",
+    "__array_ufunc__",
     "__buffer__",
     "__ceil__",
     "__class__",
@@ -58,6 +59,8 @@ pub(super) enum Owner {
     Target,
     /// `__class__`: the target's, but perhaps known before there is a target.
     Class,
+    /// `__array_struct__`: the target's, but not always.
+    Structure,
     /// An exception is set.
     Unknown,
 }
@@ -154,6 +157,7 @@ impl Table {
         let object = py.get_type::<PyAny>();
         let generic = py.import("typing")?.getattr("Generic")?;
         let names = PyDict::new(py);
+        names.set_item("__array_struct__", ())?;
         let mut unwatched = Vec::new();
         for base in class.mro() {
             let dictionary = base.getattr("__dict__")?;
@@ -182,6 +186,7 @@ impl Table {
         for (name, _) in names {
             let name = name.cast_into::<PyString>()?;
             let owner = match name.to_cow()?.as_ref() {
+                "__array_struct__" => Owner::Structure,
                 "__class__" => Owner::Class,
                 text if OF_THE_TARGET.contains(&text) => Owner::Target,
                 _ => Owner::Proxy,
