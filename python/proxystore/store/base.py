@@ -264,7 +264,11 @@ class Store(Generic[ConnectorT]):
             NotImplementedError: If the connector cannot defer objects.
         """
         started = perf_counter_ns()
-        key = self._deferrable().new_key()
+        try:
+            key = self._deferrable().new_key()
+        except Exception as error:
+            self._locate(error)
+            raise
         connected = perf_counter_ns()
         factory: PollingStoreFactory[ConnectorT, T] = PollingStoreFactory(
             key,
@@ -289,7 +293,11 @@ class Store(Generic[ConnectorT]):
             key: Key of the object. Nothing happens if it is not there.
         """
         started = perf_counter_ns()
-        self.connector.evict(key)
+        try:
+            self.connector.evict(key)
+        except Exception as error:
+            self._locate(error, key)
+            raise
         if self._metrics is not None:
             self._add_time('store.evict.connector', key, started)
         self.cache.evict(key)
@@ -307,7 +315,11 @@ class Store(Generic[ConnectorT]):
         found = self.cache.exists(key)
         if not found:
             asked = perf_counter_ns()
-            found = self.connector.exists(key)
+            try:
+                found = self.connector.exists(key)
+            except Exception as error:
+                self._locate(error, key)
+                raise
             if self._metrics is not None:
                 self._add_time('store.exists.connector', key, asked)
         if self._metrics is not None:
@@ -341,7 +353,11 @@ class Store(Generic[ConnectorT]):
         obj = self.cache.get(key, _MISSING)
         if obj is not _MISSING:
             return obj
-        data = self.connector.get(key)
+        try:
+            data = self.connector.get(key)
+        except Exception as error:
+            self._locate(error, key)
+            raise
         if data is None:
             return default
         obj = self._deserialize(key, data, deserializer)
@@ -733,7 +749,11 @@ class Store(Generic[ConnectorT]):
             key = self._put_measured(self._metrics, obj, serializer, kwargs)
         else:
             data = self._serialize(obj, serializer)
-            key = self.connector.put(data, **kwargs) if kwargs else self.connector.put(data)
+            try:
+                key = self.connector.put(data, **kwargs) if kwargs else self.connector.put(data)
+            except Exception as error:
+                self._locate(error)
+                raise
         if lifetime is not None:
             self._add_to_lifetime(lifetime, [key])
         return key
@@ -765,7 +785,11 @@ class Store(Generic[ConnectorT]):
         started = perf_counter_ns()
         data = [self._serialize(obj, serializer) for obj in objs]
         serialized = perf_counter_ns()
-        keys: list[ConnectorKeyT] = self.connector.put_batch(data, **kwargs)
+        try:
+            keys: list[ConnectorKeyT] = self.connector.put_batch(data, **kwargs)
+        except Exception as error:
+            self._locate(error)
+            raise
         metrics = self._metrics
         if metrics is not None:
             self._add_time('store.put_batch.serialize', keys, started, serialized)
@@ -799,7 +823,11 @@ class Store(Generic[ConnectorT]):
         started = perf_counter_ns()
         data = self._serialize(obj, serializer)
         serialized = perf_counter_ns()
-        connector.set(key, cast('BytesLike', data))
+        try:
+            connector.set(key, cast('BytesLike', data))
+        except Exception as error:
+            self._locate(error, key)
+            raise
         self.cache.evict(key)
         if self._metrics is not None:
             self._add_time('store.set.serialize', key, started, serialized)
@@ -888,6 +916,12 @@ class Store(Generic[ConnectorT]):
             )
             raise SerializationError(msg) from error
 
+    def _locate(self, error: Exception, key: ConnectorKeyT | None = None) -> None:
+        """Say in an error of the connector whose it is, and over which object it arose."""
+        if not isinstance(error, NotImplementedError):
+            where = '' if key is None else f' with key={key!r}'
+            error.add_note(f'In Store(name="{self._name}", connector={self.connector!r}){where}.')
+
     def _get_measured(
         self,
         metrics: StoreMetrics,
@@ -902,7 +936,11 @@ class Store(Generic[ConnectorT]):
         else:
             metrics.add_counter('store.get.cache_misses', key, 1)
             asked = perf_counter_ns()
-            data = self.connector.get(key)
+            try:
+                data = self.connector.get(key)
+            except Exception as error:
+                self._locate(error, key)
+                raise
             self._add_time('store.get.connector', key, asked)
             if data is None:
                 obj = default
@@ -940,7 +978,11 @@ class Store(Generic[ConnectorT]):
         started = perf_counter_ns()
         data = self._serialize(obj, serializer)
         serialized = perf_counter_ns()
-        key: ConnectorKeyT = self.connector.put(cast('BytesLike', data), **kwargs)
+        try:
+            key: ConnectorKeyT = self.connector.put(cast('BytesLike', data), **kwargs)
+        except Exception as error:
+            self._locate(error)
+            raise
         self._add_time('store.put.serialize', key, started, serialized)
         self._add_time('store.put.connector', key, serialized)
         metrics.add_attribute('store.put.object_size', key, _size(data))
