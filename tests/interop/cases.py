@@ -89,7 +89,7 @@ result = (type(obj).__name__, before, is_resolved(obj), value, type(value).__nam
 """
 
 _CONFIG = """
-result = (type(obj).__name__, fields(obj), sorted(obj.model_fields_set))
+result = (type(obj).__name__, fields(obj))
 """
 
 _CONFIG_OPENS = """
