@@ -263,7 +263,7 @@ def test_forged_key_is_refused_and_named(key: Any, store: Store[Any], store_dir:
 
 def test_key_of_another_connector_is_refused() -> None:
     store = Store('local', LocalConnector())
-    for key in (FileKey(UUID), (UUID,), None):
+    for key in (FileKey(UUID), UUID, None):
         with pytest.raises(ConnectorKeyError, match='of a LocalConnector') as caught:
             store.get(key)  # type: ignore[arg-type]
         assert '"local"' in said(caught.value)
