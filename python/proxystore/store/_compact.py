@@ -3,18 +3,18 @@ r"""Pickles of factories, made from templates.
 A proxy travels as its factory, and most of a factory's pickle is the
 configuration of its store, which is the same for all proxies of the store.
 Pickling and unpickling it each time takes longer than all the rest. So the
-pickle of a factory is put together from a template: the pickled state up to
-the key, which is made once per configuration, and the pickled key.
+pickle of a factory is put together from a part that is made once per
+configuration, the template, and the key:
 
 ```
-'PK\n' | PROTO 5, StoreFactory, state up to 'key' | the key | SETITEMS, BUILD, STOP
-         (the template)
+'PK\n' | PROTO 5, StoreFactory | key | StoreConfig.model_validate(fields), call, STOP
+                                       (the template)
 ```
 
-This is an ordinary serialized object, which every version reads with
-[`deserialize`][proxystore.serialize.deserialize]; and as such it stands in the
-outer pickle. Here the template is recognized, and its configuration taken from
-those that were read before.
+This is an ordinary serialized object, `StoreFactory(key, config)`, which every
+version reads with [`deserialize`][proxystore.serialize.deserialize]; and as
+such it stands in the outer pickle. Here the template is recognized, and its
+configuration taken from those that were read before.
 
 Only plain configurations and keys are written like this. What may hold
 functions or containers, which pickle differently in other picklers or change
@@ -29,38 +29,47 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from proxystore.serialize import register_reader
+from proxystore.store.config import StoreConfig
 
 if TYPE_CHECKING:
-    from proxystore.store.config import ConnectorConfig, StoreConfig
     from proxystore.store.factory import StoreFactory
 
 __all__ = ['Template', 'compact', 'serve']
 
 _IDENTIFIER = b'PK\n'
+_PROTO = pickle.PROTO + b'\x05'
+# Fields that every version knows. Configurations with others are left to the
+# pickler, whose format tells older versions what they can leave out.
+_FIELDS = frozenset(
+    {
+        'auto_register',
+        'cache_size',
+        'connector',
+        'deserializer',
+        'metrics',
+        'name',
+        'populate_target',
+        'serializer',
+    }
+)
 _PLAIN = (str, int, float, bool, type(None))
 # Strings longer than this have another opcode, and do not occur in practice.
 _MAX_TEXT = 255
 _MAX_KNOWN = 256
 
-# Everything that the template's end and the key's begin are found by.
-_KEY_FIELD = pickle.SHORT_BINUNICODE + b'\x03key'
-_END = pickle.SETITEMS + pickle.BUILD + pickle.STOP
-_ONE_FIELD_END = pickle.TUPLE1 + pickle.NEWOBJ + _END
-_new: Any = cast('Any', tuple).__new__
+_ONE_FIELD_END = pickle.TUPLE1 + pickle.NEWOBJ
+_TUPLES = {2: pickle.TUPLE2, 3: pickle.TUPLE3}
+
+_new_tuple: Any = cast('Any', tuple).__new__
 _new_object: Any = object.__new__
-
-# The one class whose pickles are written and read here.
-_classes: list[type[StoreFactory[Any, Any]]] = []
-
-_TUPLES = {1: pickle.TUPLE1, 2: pickle.TUPLE2, 3: pickle.TUPLE3}
 
 
 class Template:
-    """Serialized factory up to its key.
+    """End of the serialized factories of one configuration: all that comes after the key.
 
     Args:
         config: Configuration that is part of it.
-        evict: Whether the factory evicts its object.
+        evict: Whether the factories evict their objects.
 
     Raises:
         ValueError: If the configuration is not plain.
@@ -79,7 +88,10 @@ class Template:
 
     def fits(self) -> bool:
         """Tell whether the configuration is still what it was when the template was made."""
-        return all(part == before for part, before in self._parts)
+        for part, before in self._parts:  # noqa: SIM110
+            if part != before:
+                return False
+        return True
 
 
 def compact(factory: StoreFactory[Any, Any]) -> bytes | None:
@@ -97,6 +109,8 @@ def compact(factory: StoreFactory[Any, Any]) -> bytes | None:
     if key is None:
         return None
     config = factory.store_config
+    if type(config) is not StoreConfig:
+        return None
     template = config.template
     if template is None or template.evict is not factory.evict or not template.fits():
         try:
@@ -104,96 +118,101 @@ def compact(factory: StoreFactory[Any, Any]) -> bytes | None:
         except ValueError:
             return None
         config.template = template
-    return template.data + key + _END
+    return _class.head + key + template.data
 
 
-class _Writer:
-    """Writes the pickle of nested plain data, naming again what was named before."""
+def serve(class_: type[StoreFactory[Any, Any]]) -> None:
+    """Write and read compact pickles of a class.
 
-    def __init__(self) -> None:
-        self.data = bytearray(pickle.PROTO + b'\x05')
-        self._memo: dict[str, int] = {}
+    Args:
+        class_: `StoreFactory`, which knows this module, so that this module
+            cannot know it before.
+    """
+    _class.class_ = class_
+    _class.head = _IDENTIFIER + _PROTO + _global(class_.__module__, class_.__qualname__)
+    register_reader(_class.head, _read)
 
-    def opcodes(self, *opcodes: bytes) -> None:
-        for opcode in opcodes:
-            self.data += opcode
 
-    def text(self, text: str, again: bool = False) -> None:
-        """Write a string, and remember it if it comes `again`."""
-        known = self._memo.get(text)
-        if known is not None:
-            self.opcodes(pickle.BINGET, bytes([known]))
-            return
-        self.opcodes(_text(text))
-        if again:
-            self.opcodes(pickle.MEMOIZE)
-            self._memo[text] = len(self._memo)
+class _Served:
+    """The class whose pickles are written and read here, and what they begin with."""
 
-    def class_(self, class_: type) -> None:
-        self.text(class_.__module__, again=True)
-        self.text(class_.__qualname__)
-        self.opcodes(pickle.STACK_GLOBAL)
+    class_: type[StoreFactory[Any, Any]]
+    head: bytes
 
-    def plain(self, value: Any) -> None:
-        if type(value) not in _PLAIN:
-            msg = f'{type(value)} is not plain.'
-            raise ValueError(msg)
-        if isinstance(value, str):
-            self.text(value)
-        else:
-            # Without the protocol before and the end behind.
-            self.opcodes(pickle.dumps(value, 3)[2:-1])
 
-    def config(self, config: StoreConfig | ConnectorConfig) -> None:
-        self.class_(type(config))
-        self.opcodes(pickle.EMPTY_TUPLE, pickle.NEWOBJ, pickle.EMPTY_DICT, pickle.MARK)
-        self.text('__dict__', again=True)
-        self.fields(config)
-        self.text('__pydantic_extra__', again=True)
-        self.opcodes(pickle.NONE)
-        self.text('__pydantic_fields_set__', again=True)
-        self.opcodes(pickle.EMPTY_SET, pickle.MARK)
-        for name in sorted(config.model_fields_set):
-            self.text(name)
-        self.opcodes(pickle.ADDITEMS)
-        self.text('__pydantic_private__', again=True)
-        self.opcodes(pickle.NONE, pickle.SETITEMS, pickle.BUILD)
-
-    def fields(self, config: StoreConfig | ConnectorConfig) -> None:
-        self.opcodes(pickle.EMPTY_DICT, pickle.MARK)
-        for name, value in config.__dict__.items():
-            self.text(name, again=name in config.model_fields_set or name == 'deserializer')
-            if name == 'connector':
-                self.config(value)
-            elif name == 'options':
-                self.options(value)
-            else:
-                self.plain(value)
-        self.opcodes(pickle.SETITEMS)
-
-    def options(self, options: dict[str, Any]) -> None:
-        self.opcodes(pickle.EMPTY_DICT)
-        if options:
-            self.opcodes(pickle.MARK)
-            for name, value in options.items():
-                self.plain(name)
-                self.plain(value)
-            self.opcodes(pickle.SETITEMS)
+_class = _Served()
 
 
 def _write_template(config: StoreConfig, evict: bool) -> bytes:
-    writer = _Writer()
-    writer.class_(_classes[0])
-    writer.opcodes(pickle.EMPTY_TUPLE, pickle.NEWOBJ, pickle.EMPTY_DICT, pickle.MARK)
-    writer.text('store_config')
-    writer.config(config)
-    writer.text('evict')
-    writer.plain(evict)
-    writer.text('deserializer')
-    writer.opcodes(pickle.NONE)
-    writer.text('_obj_future')
-    writer.opcodes(pickle.NONE)
-    return _IDENTIFIER + bytes(writer.data) + _KEY_FIELD
+    fields = {
+        name: value
+        for name, value in config.__dict__.items()
+        if name in config.model_fields_set or value is not None
+    }
+    connector = config.connector
+    if not _FIELDS.issuperset(fields) or set(connector.__dict__) != {'kind', 'options'}:
+        msg = 'The configuration has fields that not every version knows.'
+        raise ValueError(msg)
+    defaults = type(config).model_fields
+    plain = {
+        name: value
+        for name, value in fields.items()
+        if name != 'connector' and value != defaults[name].default
+    }
+    parts = [
+        _global('builtins', 'getattr'),
+        _global(type(config).__module__, type(config).__qualname__),
+        _text('model_validate'),
+        pickle.TUPLE2,
+        pickle.REDUCE,
+        pickle.EMPTY_DICT,
+        pickle.MARK,
+        *_items(plain),
+        _text('connector'),
+        pickle.EMPTY_DICT,
+        pickle.MARK,
+        _text('kind'),
+        _plain(connector.kind),
+        _text('options'),
+        pickle.EMPTY_DICT,
+        pickle.MARK,
+        *_items(connector.options),
+        pickle.SETITEMS,
+        pickle.SETITEMS,
+        pickle.SETITEMS,
+        pickle.TUPLE1,
+        pickle.REDUCE,
+        pickle.TUPLE2,
+        pickle.REDUCE,
+    ]
+    if evict:
+        parts += [
+            pickle.EMPTY_DICT,
+            _text('evict'),
+            pickle.NEWTRUE,
+            pickle.SETITEM,
+            pickle.BUILD,
+        ]
+    return b''.join(parts) + pickle.STOP
+
+
+def _items(fields: dict[str, Any]) -> list[bytes]:
+    return [_plain(part) for item in fields.items() for part in item]
+
+
+def _plain(value: Any) -> bytes:
+    """Opcodes of a value.
+
+    Raises:
+        ValueError: If it is not plain.
+    """
+    if type(value) is str:
+        return _text(value)
+    if type(value) not in _PLAIN:
+        msg = f'{type(value)} is not plain.'
+        raise ValueError(msg)
+    # Without the protocol before and the end behind.
+    return pickle.dumps(value, 3)[2:-1]
 
 
 def _text(text: str) -> bytes:
@@ -209,8 +228,13 @@ def _text(text: str) -> bytes:
     return b'%b%c%b' % (pickle.SHORT_BINUNICODE, len(data), data)
 
 
-# What the pickle of a key begins with, by its class.
+def _global(module: str, name: str) -> bytes:
+    return _text(module) + _text(name) + pickle.STACK_GLOBAL
+
+
+# What the pickle of a key begins with, by its class, and the other way round.
 _key_heads: dict[type, bytes | None] = {}
+_key_classes: dict[bytes, type] = {}
 
 
 def _key_head(class_: type) -> bytes | None:
@@ -222,11 +246,12 @@ def _key_head(class_: type) -> bytes | None:
         or class_.__dictoffset__ != 0
         or class_.__reduce_ex__ is not object.__reduce_ex__
         or class_.__reduce__ is not object.__reduce__
-        or class_.__getstate__ is not object.__getstate__
         or class_ in copyreg.dispatch_table
     ):
         return None
-    return _text(class_.__module__) + _text(class_.__qualname__) + pickle.STACK_GLOBAL
+    head = _global(class_.__module__, class_.__qualname__)
+    _key_classes[head] = class_
+    return head
 
 
 def _write_key(key: Any) -> bytes | None:
@@ -250,77 +275,51 @@ def _write_key(key: Any) -> bytes | None:
         return None
 
 
-class _Known:
-    """What a template was read as: its configuration, and the class of the keys behind it."""
-
-    __slots__ = ('class_', 'config', 'head', 'start', 'template')
-
-    def __init__(self, template: Template, config: StoreConfig, key: Any) -> None:
-        self.template = template
-        self.config = config
-        self.class_: Any = type(key)
-        # What comes before the only field of a key of this class, but its length.
-        self.head = _key_head(self.class_) or b''
-        self.start = len(self.head) + 2
-
-
-_known: dict[bytes, _Known] = {}
+# Configurations read before, by their templates.
+_known: dict[bytes, tuple[StoreConfig, Template]] = {}
 
 
 def _read(data: bytes) -> Any:
     """Deserialize what begins like a factory."""
-    head, _, tail = data.rpartition(_KEY_FIELD)
-    known = _known.get(head)
-    if known is None or not known.template.fits():
-        factory = pickle.loads(data[len(_IDENTIFIER) :])
-        if type(factory) is _classes[0] and tail.endswith(_END):
-            _remember(head, factory)
-        return factory
-    start = known.start
-    if (
-        tail.startswith(known.head)
-        and tail.endswith(_ONE_FIELD_END)
-        and start + tail[start - 1] + len(_ONE_FIELD_END) == len(tail)
-    ):
-        key = _new(known.class_, (tail[start : -len(_ONE_FIELD_END)].decode(),))
-    else:
-        key = pickle.loads(pickle.PROTO + b'\x05' + tail[: -len(_END)] + pickle.STOP)
-    factory = _new_object(_classes[0])
-    factory.key = key
-    factory.store_config = known.config
-    factory.evict = known.template.evict
+    start = len(_class.head)
+    try:
+        # Each string comes after its opcode and its length, and a class after its two names.
+        name = start + data[start + 1] + 2
+        field = name + data[name + 1] + 3
+        text = field + 2
+        end = text + data[field + 1]
+    except IndexError:
+        return _read_unknown(data)
+    tail = end + len(_ONE_FIELD_END)
+    class_ = _key_classes.get(data[start:field])
+    known = _known.get(data[tail:])
+    if class_ is None or known is None or data[end:tail] != _ONE_FIELD_END:
+        return _read_unknown(data)
+    config, template = known
+    if not template.fits():
+        return _read_unknown(data)
+    factory = _new_object(_class.class_)
+    factory.key = _new_tuple(class_, (data[text:end].decode(),))
+    factory.store_config = config
+    factory.evict = template.evict
     factory.deserializer = None
     factory._obj_future = None  # noqa: SLF001
     return factory
 
 
-def _remember(head: bytes, factory: StoreFactory[Any, Any]) -> None:
-    try:
-        template = Template(factory.store_config, factory.evict)
-    except ValueError:
-        return
-    # Only if it is this very template, so that nothing that was pickled is lost.
-    if template.data == head + _KEY_FIELD and _write_key(factory.key) is not None:
-        if len(_known) >= _MAX_KNOWN:
-            _known.clear()
-        _known[head] = _Known(template, factory.store_config, factory.key)
-
-
-def serve(class_: type[StoreFactory[Any, Any]]) -> None:
-    """Write and read compact pickles of a class.
-
-    Args:
-        class_: `StoreFactory`, which knows this module, so that this module
-            cannot know it before.
-    """
-    _classes.append(class_)
-    register_reader(
-        _IDENTIFIER
-        + pickle.PROTO
-        + b'\x05'
-        + _text(class_.__module__)
-        + pickle.MEMOIZE
-        + _text(class_.__qualname__)
-        + pickle.STACK_GLOBAL,
-        _read,
-    )
+def _read_unknown(data: bytes) -> Any:
+    """Deserialize a factory, and remember its template if it is one."""
+    factory = pickle.loads(data[len(_IDENTIFIER) :])
+    if type(factory) is _class.class_:
+        config = factory.store_config
+        try:
+            template = Template(config, factory.evict)
+        except ValueError:
+            return factory
+        key = _write_key(factory.key)
+        # Only if it is this very template, so that nothing that was pickled is lost.
+        if key is not None and data == _class.head + key + template.data:
+            if len(_known) >= _MAX_KNOWN:
+                _known.clear()
+            _known[template.data] = config, template
+    return factory

@@ -63,11 +63,15 @@ class _Config(BaseModel):
         fields_set: set[str] = state['__pydantic_fields_set__']
         if fields.keys() != type(self).__pydantic_fields__.keys():
             fields, fields_set = _fit_fields(type(self), fields, fields_set)
-        setattr_ = object.__setattr__
-        setattr_(self, '__dict__', fields)
-        setattr_(self, '__pydantic_fields_set__', fields_set)
-        setattr_(self, '__pydantic_extra__', None)
-        setattr_(self, '__pydantic_private__', None)
+        self._fill(fields, fields_set)
+
+    def _fill(self, fields: dict[str, Any], fields_set: set[str]) -> None:
+        """Set what an instance consists of, without validating it again."""
+        set_ = object.__setattr__
+        set_(self, '__dict__', fields)
+        set_(self, '__pydantic_fields_set__', fields_set)
+        set_(self, '__pydantic_extra__', None)
+        set_(self, '__pydantic_private__', None)
 
 
 class ConnectorConfig(_Config):
@@ -154,16 +158,14 @@ class StoreConfig(_Config):
     def fresh(self) -> Self:
         """Copy the configuration, and with it that of the connector and its options."""
         connector = ConnectorConfig.__new__(ConnectorConfig)
-        options = {**self.connector.options}
-        connector.__setstate__(
-            {
-                **self.connector.__getstate__(),
-                '__dict__': {'kind': self.connector.kind, 'options': options},
-            }
+        connector._fill(  # noqa: SLF001
+            {'kind': self.connector.kind, 'options': {**self.connector.options}},
+            {*self.connector.model_fields_set},
         )
-        state = self.__getstate__()
         copied = type(self).__new__(type(self))
-        copied.__setstate__({**state, '__dict__': {**state['__dict__'], 'connector': connector}})
+        copied._fill(  # noqa: SLF001
+            {**self.__dict__, 'connector': connector}, {*self.model_fields_set}
+        )
         return copied
 
     @classmethod
