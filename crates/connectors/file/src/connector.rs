@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proxystore_core::{
-    Capabilities, CloseOptions, Config, Connector, Deadline, Factory, Key, Memory, Operation,
-    Payload, Result, When,
+    Capabilities, CloseOptions, Config, Connector, Deadline, Error, Factory, Key, Memory,
+    Operation, Payload, Result, When,
 };
 
 use crate::{
@@ -117,25 +117,26 @@ impl Connector for FileConnector {
     }
 
     fn put<'a>(&'a self, payload: Payload<'a>, _: Deadline) -> Operation<'a, Result<Key>> {
-        Operation::ready(self.put_now(payload).map_err(Into::into))
+        Operation::ready(self.put_now(payload).map_err(told("put")))
     }
 
     fn get<'a>(&'a self, key: &'a Key, _: Deadline) -> Operation<'a, Result<Option<Memory>>> {
-        Operation::ready(self.get_now(key).map_err(Into::into))
+        Operation::ready(self.get_now(key).map_err(told_of("get", key)))
     }
 
     fn exists<'a>(&'a self, key: &'a Key, _: Deadline) -> Operation<'a, Result<bool>> {
-        Operation::ready(self.exists_now(key).map_err(Into::into))
+        Operation::ready(self.exists_now(key).map_err(told_of("exists", key)))
     }
 
     fn evict<'a>(&'a self, key: &'a Key, deadline: Deadline) -> Operation<'a, Result<()>> {
-        Operation::ready(self.evict_now(key, deadline).map_err(Into::into))
+        let result = self.evict_now(key, deadline);
+        Operation::ready(result.map_err(told_of("evict", key)))
     }
 
     fn new_key(&self) -> Result<Key> {
-        self.check_open()?;
-        let (name, _) = write::random()?;
-        Ok(Key::from(name))
+        let key = self.check_open().and_then(|()| write::random());
+        key.map(|(name, _)| Key::from(name))
+            .map_err(told("new_key"))
     }
 
     fn set<'a>(
@@ -144,10 +145,21 @@ impl Connector for FileConnector {
         payload: Payload<'a>,
         deadline: Deadline,
     ) -> Operation<'a, Result<()>> {
-        Operation::ready(self.set_now(key, payload, deadline).map_err(Into::into))
+        let result = self.set_now(key, payload, deadline);
+        Operation::ready(result.map_err(told_of("set", key)))
     }
 
     fn close(&self, options: CloseOptions, _: Deadline) -> Operation<'_, Result<()>> {
-        Operation::ready(self.close_now(options).map_err(Into::into))
+        Operation::ready(self.close_now(options).map_err(told("close")))
     }
+}
+
+/// Names the operation that failed; for `map_err`.
+fn told(operation: &'static str) -> impl FnOnce(FileError) -> Error {
+    move |error| Error::from(error).with_operation(operation)
+}
+
+/// Names the operation that failed and its key; for `map_err`.
+fn told_of(operation: &'static str, key: &Key) -> impl FnOnce(FileError) -> Error {
+    move |error| told(operation)(error).with_key(key)
 }

@@ -121,7 +121,28 @@ impl From<FileError> for Error {
                 Self::new(ErrorKind::InvalidKey, message).with_key(&key)
             }
             FileError::Locked { path } => Self::new(ErrorKind::TimedOut, message).with_path(path),
-            FileError::Os { path, source, .. } => Self::from_io(message, source).with_path(path),
+            FileError::Os {
+                action,
+                path,
+                source,
+            } => {
+                let message = match source.kind() {
+                    io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge => format!(
+                        "there is no room for the object: {action} failed; nothing of it was \
+                         kept; make room or use another store_dir"
+                    ),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                        format!("{action} is not permitted; check who owns store_dir and its mode")
+                    }
+                    io::ErrorKind::NotFound => {
+                        format!("{action} failed, as the directory is gone")
+                    }
+                    _ => message,
+                };
+                Self::from_io(message, source).with_path(path)
+            }
             FileError::Replaced { key, path } => Self::new(ErrorKind::Unavailable, message)
                 .with_key(&key)
                 .with_path(path),

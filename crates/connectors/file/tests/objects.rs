@@ -396,6 +396,11 @@ fn a_directory_that_was_removed_holds_nothing() {
     ] {
         assert_eq!(error.os_error(), Some(2), "{error:?}");
         assert!(
+            error.message().ends_with("the directory is gone"),
+            "{error}"
+        );
+        assert!(error.context("operation").is_some(), "{error:?}");
+        assert!(
             error
                 .path()
                 .is_some_and(|path| path.starts_with(&store.path))
