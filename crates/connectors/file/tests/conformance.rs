@@ -37,8 +37,7 @@ fn main() -> ExitCode {
                     .iter()
                     .find(|case| case.heavy)
                     .ok_or("no heavy case")?;
-                // Memory is read back by mapping it, disks are tried where they are fast enough.
-                let directory = support::directory_in_memory()?;
+                let directory = support::directory_with_room(5 << 30)?;
                 let fixture = Files::new(directory.path());
                 match case.run(&fixture)? {
                     Outcome::Passed => Ok(()),

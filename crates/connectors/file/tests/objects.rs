@@ -523,6 +523,45 @@ fn an_object_that_is_written_to_while_it_is_read_is_read_again() {
 }
 
 #[test]
+fn sets_and_evicts_that_race_leave_an_object_or_none() {
+    for parent in directories().expect("directories") {
+        let store = Store::new(parent);
+        let key = store.put(b"start");
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (1..=2_u8)
+                .map(|writer| {
+                    let (store, key) = (&store, &key);
+                    scope.spawn(move || {
+                        for _ in 0..200 {
+                            store.set(key, &vec![writer; 300 * 1024]).expect("room");
+                        }
+                    })
+                })
+                .collect();
+            let evicter = scope.spawn(|| {
+                for _ in 0..200 {
+                    store.evict(&key).expect("no error");
+                }
+            });
+            let at_work = || {
+                let mut threads = writers.iter().chain([&evicter]);
+                threads.any(|thread| !thread.is_finished())
+            };
+            while at_work() {
+                if let Some(bytes) = store.bytes(&key) {
+                    let whole = bytes == b"start" || bytes.iter().all(|byte| *byte == bytes[0]);
+                    assert!(whole, "torn");
+                }
+            }
+        });
+        store.set(&key, b"end").expect("room");
+        assert_eq!(store.bytes(&key).as_deref(), Some(&b"end"[..]));
+        store.evict(&key).expect("no error");
+        assert!(store.names().is_empty(), "{:?}", store.names());
+    }
+}
+
+#[test]
 fn a_marker_can_be_made_by_hand() {
     // What another implementation of the format has to write.
     let store = Store::in_memory();

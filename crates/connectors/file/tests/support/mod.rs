@@ -75,6 +75,16 @@ pub(crate) fn directory_on_disk() -> io::Result<TempDir> {
     TempDir::new_in(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
+/// A directory in memory if there is so much room, else on a disk: containers often have less.
+pub(crate) fn directory_with_room(bytes: u64) -> io::Result<TempDir> {
+    let directory = directory_in_memory()?;
+    let status = rustix::fs::statvfs(directory.path())?;
+    if status.f_bavail.saturating_mul(status.f_frsize) >= bytes {
+        return Ok(directory);
+    }
+    directory_on_disk()
+}
+
 /// Carries an operation out.
 pub(crate) fn now<T>(operation: Operation<'_, Result<T>>) -> Result<T> {
     let result = drive(operation, Deadline::never(), || Ok::<(), Infallible>(()));
