@@ -62,7 +62,8 @@ class AbsentModuleFinder:
 
 def _only_asked() -> bool:
     # Frames: this function, find_spec, the import system's loop over finders, its caller.
-    return sys._getframe(3).f_globals.get('__name__') == 'importlib.util'  # noqa: SLF001
+    asker = sys._getframe(3)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return asker.f_globals.get('__name__') == 'importlib.util'
 
 
 def install() -> None:

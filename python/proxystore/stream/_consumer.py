@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
 
-    from proxystore.proxy import ProxyOr
+    from proxystore.proxy import Proxy, ProxyOr
     from proxystore.store.base import Store
     from proxystore.stream.events import Event
     from proxystore.stream.protocols import Filter, Subscriber
@@ -57,6 +57,8 @@ class StreamConsumer(Generic[T]):
             )
             raise TypeError(msg)
         self.subscriber = subscriber
+        # isinstance of a protocol takes microseconds.
+        self._gets_events = isinstance(subscriber, EventSubscriber)
         self._filter: Filter = NullFilter() if filter_ is None else filter_
         self._stores: dict[str, Store[Any]] = {}
         self._events: deque[Event] = deque()
@@ -141,7 +143,8 @@ class StreamConsumer(Generic[T]):
         event = self._next_event()
         if isinstance(event, NewObjectEvent):
             return event.metadata, cast('T', event.obj)
-        proxy = self._store(event).proxy_from_key(event.get_key(), evict=event.evict)
+        store = self._store(event)
+        proxy: Proxy[T] = store.proxy_from_key(event.get_key(), evict=event.evict)
         return event.metadata, cast('ProxyOr[T]', proxy)
 
     def next_object(self) -> T:
@@ -192,8 +195,7 @@ class StreamConsumer(Generic[T]):
                 self._store(event).evict(event.get_key())
 
     def _next_batch(self) -> EventBatch:
-        # The method is looked for by name: isinstance of a protocol takes microseconds.
-        if hasattr(self.subscriber, 'next_events'):
+        if self._gets_events:
             return cast('EventSubscriber', self.subscriber).next_events()
         event = bytes_to_event(cast('MessageSubscriber', self.subscriber).next_message())
         return event if isinstance(event, EventBatch) else EventBatch(event.topic, [event])

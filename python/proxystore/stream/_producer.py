@@ -88,12 +88,14 @@ class StreamProducer(Generic[T]):
             )
             raise TypeError(msg)
         self.publisher = publisher
+        # isinstance of a protocol takes microseconds.
+        self._sends_events = isinstance(publisher, EventPublisher)
         self._aggregator = aggregator
         self._batch_size = batch_size
         self._default_store = default_store
         self._filter: Filter = NullFilter() if filter_ is None else filter_
         self._stores: Mapping[str, Store[Any] | None] = {} if stores is None else stores
-        self._topics: defaultdict[str, _Topic[T]] = defaultdict(_Topic)
+        self._topics: defaultdict[str, _Topic[T]] = defaultdict(_Topic[T])
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -258,8 +260,7 @@ class StreamProducer(Generic[T]):
         return [_Item(whole, any(item.evict for item in items), metadata)]
 
     def _send_events(self, events: EventBatch) -> None:
-        # The method is looked for by name: isinstance of a protocol takes microseconds.
-        if hasattr(self.publisher, 'send_events'):
+        if self._sends_events:
             cast('EventPublisher', self.publisher).send_events(events)
         else:
             message = event_to_bytes(events)

@@ -33,8 +33,9 @@ class QueuePublisher:
     def close(self) -> None:
         """Closes those queues that can be closed, the ones of `multiprocessing`."""
         for each in self._queues.values():
-            if hasattr(each, 'close'):
-                each.close()
+            close = getattr(each, 'close', None)
+            if close is not None:
+                close()
 
     def send_message(self, topic: str, message: bytes) -> None:
         """Puts one message into the topic's queue.
