@@ -244,8 +244,10 @@ unsafe fn reentered() -> *mut PyObject {
 unsafe fn failed(cause: *mut PyObject) -> *mut PyObject {
     // SAFETY: attached, as the caller of `resolve` promises; every reference is used up once.
     unsafe {
+        // Cut off: proxies whose factories use proxies nest their messages.
         let mut message = ffi::PyUnicode_FromFormat(
-            c"The factory of this proxy failed, so its target could not be resolved: %R".as_ptr(),
+            c"The factory of this proxy failed, so its target could not be resolved: %.300R"
+                .as_ptr(),
             cause,
         );
         if message.is_null() {
