@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 
 import pytest
 
 from tests.support.interpreter import Interpreter, RemoteError, run_program
+from tests.support.leaks import no_leaked_descriptors, no_leaked_threads
+from tests.support.processes import ChildError, run_in_child
 
 
 def test_upstream_is_the_released_original(upstream: Interpreter) -> None:
@@ -78,3 +82,30 @@ def test_run_program_reports_failure() -> None:
     assert run_program('import sys; print(sys.argv[1])', 'x').stdout == 'x\n'
     with pytest.raises(AssertionError, match='exit status 3'):
         run_program('raise SystemExit(3)')
+
+
+def test_leaks_are_found() -> None:
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, args=(30,))
+    with pytest.raises(AssertionError, match='threads left running'), no_leaked_threads(0.05):
+        thread.start()
+    release.set()
+    with no_leaked_threads():
+        thread.join()
+    with (
+        pytest.raises(AssertionError, match=r'descriptors left open: .*null'),
+        no_leaked_descriptors(0.05),
+    ):
+        descriptor = os.open('/dev/null', os.O_RDONLY)
+    with no_leaked_descriptors():
+        os.close(descriptor)
+
+
+def test_children_report_results_errors_and_deaths(start_method: str) -> None:
+    assert run_in_child(start_method, divmod, 7, 2) == (3, 1)
+    with pytest.raises(ChildError, match='ZeroDivisionError'):
+        run_in_child(start_method, divmod, 7, 0)
+    with pytest.raises(ChildError, match='died with exit code 3'):
+        run_in_child(start_method, os._exit, 3)
+    with pytest.raises(ChildError, match=r'no answer within 0\.5 s'):
+        run_in_child(start_method, signal.pause, timeout=0.5)

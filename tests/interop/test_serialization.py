@@ -183,13 +183,6 @@ def test_numpy_scalars_and_nested_arrays(upstream: Interpreter) -> None:
     check_both_ways({'a': [np.arange(10), np.arange(200_000)]}, upstream)
 
 
-@pytest.fixture(autouse=True)
-def pandas_without_pyarrow():
-    """The reading side has no pyarrow, which pandas else pickles its strings with."""
-    with pd.option_context('mode.string_storage', 'python'):
-        yield
-
-
 columns = [
     pdst.column('i', dtype='int64'),
     pdst.column('f', dtype='float64'),

@@ -16,21 +16,30 @@ _PATIENCE = 5.0
 
 
 @contextlib.contextmanager
-def no_leaked_threads() -> Iterator[None]:
-    """Fails if Python threads, or native threads of this process, outlive the body."""
+def no_leaked_threads(patience: float = _PATIENCE) -> Iterator[None]:
+    """Fails if threads started in the body, Python's or native ones, outlive it.
+
+    Args:
+        patience: Seconds that they have to end.
+    """
     before = _threads()
     yield
-    left = _wait_until_empty(lambda: _threads() - before)
+    left = _wait_until_empty(lambda: _threads() - before, patience)
     assert not left, f'threads left running: {sorted(left)}'
 
 
 @contextlib.contextmanager
-def no_leaked_descriptors() -> Iterator[None]:
-    """Fails if file descriptors opened in the body stay open after it."""
+def no_leaked_descriptors(patience: float = _PATIENCE) -> Iterator[None]:
+    """Fails if file descriptors opened in the body stay open after it.
+
+    Args:
+        patience: Seconds that they have to be closed.
+    """
     before = descriptors()
     yield
     left = _wait_until_empty(
-        lambda: {f'{n}: {to}' for n, to in descriptors().items() - before.items()}
+        lambda: {f'{n}: {to}' for n, to in descriptors().items() - before.items()},
+        patience,
     )
     assert not left, f'descriptors left open: {sorted(left)}'
 
@@ -49,12 +58,12 @@ def _threads() -> set[str]:
     return {entry.name for entry in Path('/proc/self/task').iterdir()}
 
 
-def _wait_until_empty(leftovers: Callable[[], set[str]]) -> set[str]:
+def _wait_until_empty(leftovers: Callable[[], set[str]], patience: float) -> set[str]:
     gc.collect()
     left = leftovers()
     tick = threading.Event()
     waited = 0.0
-    while left and waited < _PATIENCE:
+    while left and waited < patience:
         tick.wait(0.01)
         waited += 0.01
         left = leftovers()
