@@ -77,7 +77,7 @@ impl Directory {
     ///
     /// File systems that cannot lock a directory (NFS) go without: two sets of one key at one
     /// instant may then leave an object that is an error to get.
-    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Option<OwnedFd>, FileError> {
+    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Option<Lock>, FileError> {
         // A description of its own: locks belong to those, and forks and threads share them.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = match rustix::fs::open(&self.path, flags, Mode::empty()) {
@@ -92,7 +92,7 @@ impl Directory {
         let mut pause = Duration::from_micros(20);
         loop {
             match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(directory)),
+                Ok(()) => return Ok(Some(Lock { directory })),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => {
                     let now = Instant::now();
@@ -151,6 +151,20 @@ impl Directory {
             }
         }
         data.iter().try_for_each(|path| remove(path))
+    }
+}
+
+/// Keeps others out of the directory until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    directory: OwnedFd,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child forked meanwhile by another thread shares the description.
+        // Where unlocking fails, there is no lock.
+        let _ = rustix::fs::flock(&self.directory, FlockOperation::Unlock);
     }
 }
 
@@ -297,6 +311,20 @@ mod tests {
         ] {
             assert_eq!(Role::of(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_forked_child_does_not_keep_the_lock() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = Directory::open(parent.path().to_owned()).expect("a directory");
+        let lock = directory.lock(Deadline::never()).expect("it is free");
+        let lock = lock.expect("it can be locked");
+        // What a child has that is forked by another thread now.
+        let _inherited = lock.directory.try_clone().expect("a descriptor");
+        let soon = || Deadline::at(Instant::now() + Duration::from_millis(5));
+        directory.lock(soon()).expect_err("it is taken");
+        drop(lock);
+        directory.lock(soon()).expect("it is free again");
     }
 
     #[test]
