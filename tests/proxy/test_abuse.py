@@ -146,9 +146,9 @@ def _raise(self, *_, **__):
 
 SPECIAL = """
     abs add and bool divmod eq float floordiv ge gt hash index int invert le lshift lt mod mul ne
-    neg or pos pow radd repr round rshift str sub truediv xor len getitem setitem delitem contains iter
-    next call enter exit aenter aexit await aiter anext bytes complex fspath reversed format iadd
-    ipow matmul dir trunc floor ceil reduce_ex setattr delattr
+    neg or pos pow radd repr round rshift str sub truediv xor len getitem setitem delitem contains
+    iter next call enter exit aenter aexit await aiter anext bytes complex fspath reversed format
+    iadd ipow matmul dir trunc floor ceil reduce_ex setattr delattr
 """
 
 for _name in SPECIAL.split():
