@@ -6,11 +6,11 @@ ConnectorError
 ├── ConnectorConfigError          (ValueError)           an option is unknown, missing or ill-typed
 ├── ConnectorKeyError             (ValueError)           a key that this connector cannot have made
 ├── ConnectorOSError              (OSError)              the operating system refused: errno, filename
-│   ├── ConnectorPathError        (FileNotFoundError)    the storage is not there, or no longer
+│   ├── ConnectorPathError        (FileNotFoundError)    the storage is not there
 │   └── ConnectorPermissionError  (PermissionError)      this user may not
 ├── ConnectorTimeoutError         (TimeoutError)         the deadline passed
 ├── ConnectorUnavailableError     (ConnectionError)      the server or peer is gone
-├── InternalError                                        a defect of proxystore itself: please report it
+├── InternalError                                        a defect of proxystore: report it
 ├── ObjectCorruptedError                                 the bytes found are not the bytes put
 └── UnsupportedOperationError     (NotImplementedError)  this connector cannot do that
 ```
