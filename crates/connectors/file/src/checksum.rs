@@ -1,7 +1,7 @@
 //! Checksums, written and verified piece by piece.
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     hash::Hasher,
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -24,7 +24,7 @@ const IN_FLIGHT: usize = 3;
 
 thread_local! {
     /// A piece that each thread keeps, as fresh pages cost more than what is done with them.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Writes an object and returns the checksum of exactly the bytes written, even if somebody
@@ -116,13 +116,15 @@ fn write_pipelined(descriptor: BorrowedFd<'_>, payload: Payload<'_>) -> Option<i
 
 fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
     let len = len.min(PIECE);
-    BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < len {
-            // Small objects do not make every thread keep a whole piece.
-            buffer.resize(len.next_power_of_two(), 0);
-        }
-        work(&mut buffer[..len])
-    })
+    // A thread that is ending has given its piece back already, and makes do with another.
+    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+    if buffer.len() < len {
+        // Small objects do not make every thread keep a whole piece.
+        buffer.resize(len.next_power_of_two(), 0);
+    }
+    let result = work(&mut buffer[..len]);
+    let _ = BUFFER.try_with(|kept| kept.set(buffer));
+    result
 }
 
 #[cfg(test)]
