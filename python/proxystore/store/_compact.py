@@ -57,6 +57,7 @@ _PLAIN = (str, int, float, bool, type(None))
 _MAX_TEXT = 255
 _MAX_KNOWN = 256
 
+_TEXT = pickle.SHORT_BINUNICODE[0]
 _ONE_FIELD_END = pickle.TUPLE1 + pickle.NEWOBJ
 _TUPLES = {2: pickle.TUPLE2, 3: pickle.TUPLE3}
 
@@ -293,7 +294,7 @@ def _read(data: bytes) -> Any:
     tail = end + len(_ONE_FIELD_END)
     class_ = _key_classes.get(data[start:field])
     known = _known.get(data[tail:])
-    if class_ is None or known is None or data[end:tail] != _ONE_FIELD_END:
+    if class_ is None or known is None or data[field] != _TEXT or data[end:tail] != _ONE_FIELD_END:
         return _read_unknown(data)
     config, template = known
     if not template.fits():
