@@ -35,7 +35,7 @@ const HAS_INODE: u64 = 1;
 const HAS_CHECKSUM: u64 = 2;
 
 /// No record is longer, of whatever version.
-pub const MAX_LEN: usize = 1024;
+pub const MAX_LEN: usize = 512;
 
 /// What a marker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
