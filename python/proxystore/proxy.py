@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from typing_extensions import TypeAliasType
 
@@ -26,6 +27,7 @@ from proxystore._native import (
 )
 
 T = TypeVar('T')
+T_co = TypeVar('T_co', covariant=True)
 
 FactoryType: TypeAlias = Callable[[], T]
 """A factory of a proxy: called without arguments, returns the target."""
@@ -90,7 +92,14 @@ def as_metaclass(meta: Any, *bases: Any) -> Any:
     return meta('ProxyMetaClass', bases, {'__slots__': (), '__module__': __name__})
 
 
-class Proxy(ProxyBase, Generic[T], metaclass=ProxyMetaType):
+if TYPE_CHECKING:
+    _Forwarding: TypeAlias = ProxyBase[T_co]
+else:
+    # Only checkers know the native class as a generic one.
+    _Forwarding = GenericAlias(ProxyBase, (T_co,))
+
+
+class Proxy(_Forwarding[T_co], Generic[T_co], metaclass=ProxyMetaType):
     """<Proxy Placeholder Docstring>"""  # noqa: D415
 
     # Instances have no dictionary; what the class shows below is where the slots are reached.
@@ -98,6 +107,10 @@ class Proxy(ProxyBase, Generic[T], metaclass=ProxyMetaType):
 
     __setattr__ = set_proxy_attribute
     __delattr__ = delete_proxy_attribute
+
+    if TYPE_CHECKING:
+        # The native lookup forwards without it; checkers and the mypy plugin look for it.
+        def __getattr__(self, name: str, /) -> Any: ...
 
 
 type.__setattr__(
