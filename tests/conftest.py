@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import sys
 from typing import TYPE_CHECKING
 
@@ -56,3 +57,19 @@ def _forget_stores() -> None:
     store = sys.modules.get('proxystore.store')
     if store is not None:
         store._stores.clear()
+
+
+@pytest.fixture(autouse=True)
+def plain_exceptions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Takes back, outside of the integration tests, what their frameworks teach pickle.
+
+    Their imports make every exception need `tblib` where it is unpickled, and upstream's
+    environment has none.
+    """
+    taught = {}
+    if '/integration/' not in str(request.path):
+        for kind, reducer in list(copyreg.dispatch_table.items()):
+            if getattr(reducer, '__module__', '').startswith('tblib'):
+                taught[kind] = copyreg.dispatch_table.pop(kind)
+    yield
+    copyreg.dispatch_table.update(taught)
