@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from proxystore.connectors.protocols import Connector as Connector
 from proxystore.proxy import Proxy as Proxy
@@ -16,7 +16,7 @@ from proxystore.store.config import StoreConfig
 from proxystore.store.exceptions import ProxyStoreFactoryError as ProxyStoreFactoryError
 from proxystore.store.exceptions import StoreExistsError as StoreExistsError
 from proxystore.store.factory import StoreFactory
-from proxystore.store.utils import store_factory
+from proxystore.store.utils import is_proxy, store_factory
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,9 +54,9 @@ def get_store(val: str | Proxy[T]) -> Store[Any] | None:
     Raises:
         ProxyStoreFactoryError: If no store made the proxy.
     """
-    if isinstance(val, Proxy):
+    if is_proxy(val):
         return store_factory(val).get_store()
-    return _stores.get(val)
+    return _stores.get(cast('str', val))
 
 
 def get_or_create_store(store_config: StoreConfig, *, register: bool = True) -> Store[Any]:

@@ -113,7 +113,7 @@ class StoreExecutor(Executor):
         self.ownership = ownership
         self.close_store = close_store
 
-    def submit(  # type: ignore[override]
+    def submit(
         self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[R | Proxy[R]]:
         """Submit a function.

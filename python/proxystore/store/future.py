@@ -53,7 +53,7 @@ class Future(Generic[T]):
         Raises:
             ProxyResolveMissingKeyError: If it is not there in time.
         """
-        return self._factory()
+        return self._factory.resolve()
 
     def set_result(self, obj: T) -> None:
         """Put the object in its place.

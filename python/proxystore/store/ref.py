@@ -175,6 +175,11 @@ class OwnedProxy(BaseRefProxy[T]):
         refs: int = _get(self, '__proxy_ref_count__')
         mut_refs: int = _get(self, '__proxy_ref_mut_count__')
         if refs or mut_refs:
+            if finalizer.owner() is None:
+                # The collector has found the owner and its borrows together, and begins with
+                # the owner: the last borrow evicts the object.
+                finalizer.outlived = True
+                return
             msg = (
                 'Cannot safely delete OwnedProxy because there still exists '
                 f'{refs} RefProxy and {mut_refs} RefMutProxy.'
@@ -447,6 +452,8 @@ class _Finalizer:
     def __init__(self, owner: OwnedProxy[Any]) -> None:
         self.owner = weakref.ref(owner)
         self.process = os.getpid()
+        # Whether the owner is gone, but some of its borrows are not yet.
+        self.outlived = False
         _owners[id(self)] = self
 
     @property
@@ -582,6 +589,9 @@ def _return_to_owner(reference: BaseRefProxy[Any]) -> None:
             else '__proxy_ref_count__'
         )
         _set(owner, name, max(0, _get(owner, name) - 1))
+    finalizer: _Finalizer | None = _slot(owner, '__proxy_finalizer__')
+    if finalizer is not None and finalizer.outlived:
+        cast('Any', OwnedProxy).__del__(owner)
 
 
 def _slot(proxy: Proxy[Any], name: str) -> Any:
