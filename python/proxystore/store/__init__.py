@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from proxystore.connectors.protocols import Connector as Connector
-from proxystore.proxy import Proxy as Proxy
+from proxystore.proxy import Proxy as Proxy  # noqa: TC001
 from proxystore.proxy import get_factory as get_factory
 from proxystore.store.base import Store
 from proxystore.store.config import StoreConfig
