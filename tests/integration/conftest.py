@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,14 @@ from proxystore.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# Dask has all exceptions pickled with their tracebacks, by a package that not every environment
+# has. The other suites are to find pickle as it is.
+_reducers = dict(copyreg.dispatch_table)
+import distributed  # noqa: E402, F401
+
+copyreg.dispatch_table.clear()
+copyreg.dispatch_table.update(_reducers)
 
 
 @pytest.fixture

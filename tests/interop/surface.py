@@ -129,7 +129,7 @@ _LANGUAGE = {
     '__orig_bases__', '__parameters__', '__proxy_factory__', '__proxy_target__',
     '__proxy_default_class__', '__proxy_default_hash__', '__qualname__', '__slots__',
     '__static_attributes__', '__subclasshook__', '__weakref__', '__class_vars__',
-    '__private_attributes__', '__signature__',
+    '__private_attributes__', '__signature__', '__slotnames__',
 }  # fmt: skip
 
 
