@@ -16,8 +16,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import mypy.types  # noqa: F401 mypy's modules import each other: whatever else comes first fails
 from mypy.errorcodes import ATTR_DEFINED, UNION_ATTR
-from mypy.maptype import map_instance_to_supertype
 from mypy.messages import format_type
 from mypy.plugin import AttributeContext, Plugin
 from mypy.subtypes import find_member
@@ -33,6 +33,10 @@ from mypy.types import (
     UnionType,
     get_proper_type,
 )
+
+# isort: split
+# mypy's modules import each other in a circle, which opens only if this one does not come first.
+from mypy.maptype import map_instance_to_supertype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
