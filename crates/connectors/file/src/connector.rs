@@ -12,7 +12,7 @@ use crate::{
     directory::Directory,
     error::FileError,
     key::ObjectName,
-    read,
+    read::Reader,
     write::{self, Writer},
 };
 
@@ -62,11 +62,11 @@ impl FileConnector {
     }
 
     fn get_now(&self, key: &Key) -> Result<Option<Memory>, FileError> {
-        read::get(&self.directory, &self.name(key)?)
+        Reader::new(&self.directory, &self.name(key)?).get()
     }
 
     fn exists_now(&self, key: &Key) -> Result<bool, FileError> {
-        read::exists(&self.directory, &self.name(key)?)
+        Reader::new(&self.directory, &self.name(key)?).exists()
     }
 
     fn evict_now(&self, key: &Key, deadline: Deadline) -> Result<(), FileError> {

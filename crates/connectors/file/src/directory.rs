@@ -1,7 +1,7 @@
 //! Which file has which name, and what kind of file system it is on.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -50,14 +50,11 @@ impl Directory {
         &self.path
     }
 
-    /// The object's bytes.
-    pub(crate) fn data(&self, name: &ObjectName) -> PathBuf {
-        self.named(name, &[])
-    }
-
-    /// The file that says that the object is there.
-    pub(crate) fn marker(&self, name: &ObjectName) -> PathBuf {
-        self.named(name, &[MARKER])
+    /// Where an object and its marker are.
+    pub(crate) fn paths(&self, name: &ObjectName) -> Paths {
+        Paths {
+            marker: self.named(name, &[MARKER]),
+        }
     }
 
     /// Where data is written that takes another object's place.
@@ -78,7 +75,7 @@ impl Directory {
         let mut path = OsString::with_capacity(directory.len() + LONGEST);
         path.push(directory);
         path.push("/");
-        name.with_str(|name| path.push(name));
+        path.push(name.as_str());
         for suffix in suffixes {
             path.push(suffix);
         }
@@ -163,6 +160,27 @@ impl Directory {
             }
         }
         data.iter().try_for_each(|path| remove(path))
+    }
+}
+
+/// Where an object and its marker are.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    /// Both in one, as the other is the beginning of this.
+    marker: PathBuf,
+}
+
+impl Paths {
+    /// The object's bytes.
+    pub(crate) fn data(&self) -> &Path {
+        let marker = self.marker.as_os_str().as_bytes();
+        let data = marker.strip_suffix(MARKER.as_bytes()).unwrap_or(marker);
+        Path::new(OsStr::from_bytes(data))
+    }
+
+    /// The file that says that the object is there.
+    pub(crate) fn marker(&self) -> &Path {
+        &self.marker
     }
 }
 
@@ -301,15 +319,16 @@ mod tests {
             file_system: FileSystem::UNKNOWN,
         };
         let name = ObjectName::parse(NAME).expect("a name");
-        let role = |path: PathBuf| {
+        let role = |path: &Path| {
             assert_eq!(path.parent(), Some(Path::new("/x")));
             Role::of(path.file_name()?.as_bytes())
         };
-        assert_eq!(role(directory.data(&name)), Some(Role::Data));
-        assert_eq!(role(directory.marker(&name)), Some(Role::Marker));
-        assert_eq!(role(directory.temporary_data(&name, 7)), Some(Role::Data));
+        let paths = directory.paths(&name);
+        assert_eq!(role(paths.data()), Some(Role::Data));
+        assert_eq!(role(paths.marker()), Some(Role::Marker));
+        assert_eq!(role(&directory.temporary_data(&name, 7)), Some(Role::Data));
         let marker = directory.temporary_marker(&name, u64::MAX);
-        assert_eq!(role(marker), Some(Role::Data));
+        assert_eq!(role(&marker), Some(Role::Data));
     }
 
     #[test]

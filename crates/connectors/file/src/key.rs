@@ -1,5 +1,7 @@
 //! The names of objects.
 
+use std::fmt;
+
 use proxystore_core::Key;
 use uuid::{Builder, Uuid, fmt::Hyphenated};
 
@@ -7,30 +9,46 @@ use crate::error::FileError;
 
 /// The name of an object: a UUID in lower-case hexadecimal with hyphens, and nothing else, so that
 /// it can be a file name in no directory but the connector's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ObjectName(Uuid);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ObjectName([u8; Hyphenated::LENGTH]);
 
 impl ObjectName {
     /// A name made of 16 random bytes.
     #[must_use]
     pub fn from_random(bytes: [u8; 16]) -> Self {
-        Self(Builder::from_random_bytes(bytes).into_uuid())
+        Self::from(Builder::from_random_bytes(bytes).into_uuid())
     }
 
     /// The name that a text is, if it is exactly one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let uuid = Uuid::try_parse(text).ok()?;
+        let name = Self::from(Uuid::try_parse(text).ok()?);
         // Parsing also takes capitals, braces, a prefix, and no hyphens.
-        let canonical = uuid.hyphenated();
-        let mut buffer = Uuid::encode_buffer();
-        (canonical.encode_lower(&mut buffer) == text).then_some(Self(uuid))
+        (name.0 == text.as_bytes()).then_some(name)
     }
 
-    /// Calls `visit` with the name as text.
-    pub fn with_str<T>(&self, visit: impl FnOnce(&str) -> T) -> T {
-        let mut buffer = [0; Hyphenated::LENGTH];
-        visit(self.0.hyphenated().encode_lower(&mut buffer))
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Never empty: the bytes are those of a formatted UUID.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<Uuid> for ObjectName {
+    fn from(uuid: Uuid) -> Self {
+        let mut bytes = [0; Hyphenated::LENGTH];
+        uuid.hyphenated().encode_lower(&mut bytes);
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for ObjectName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("ObjectName")
+            .field(&self.as_str())
+            .finish()
     }
 }
 
@@ -45,7 +63,7 @@ impl TryFrom<&Key> for ObjectName {
 
 impl From<ObjectName> for Key {
     fn from(name: ObjectName) -> Self {
-        name.with_str(|name| Key::text(name))
+        Self::text(name.as_str())
     }
 }
 
@@ -110,7 +128,7 @@ mod tests {
         fn whatever_is_taken_is_a_plain_file_name(text in "[0-9a-f/.-]{30,40}|\\PC*") {
             if let Some(name) = ObjectName::parse(&text) {
                 prop_assert!(text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()));
-                prop_assert_eq!(name.with_str(str::to_owned), text);
+                prop_assert_eq!(name.as_str(), text);
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::{
     error::FileError,
     key::ObjectName,
     marker::{Entry, Marker},
-    read,
+    read::{Reader, SMALL},
 };
 
 /// Read-only, as files are replaced and never changed: whoever has one mapped relies on it.
@@ -42,14 +42,15 @@ impl Writer<'_> {
     /// Stores a new object under a new name.
     pub(crate) fn put(&self, payload: Payload<'_>) -> Result<ObjectName, FileError> {
         let (name, nonce) = random()?;
-        let (data, object) = self.write_data(self.directory.data(&name), payload)?;
+        let paths = self.directory.paths(&name);
+        let (data, object) = self.write_data(paths.data().to_owned(), payload)?;
         let marker = Marker {
             nonce,
             object,
             previous: None,
         };
         let marker = self.write_marker(&name, &marker)?;
-        let marker = marker.rename(self.directory.marker(&name))?;
+        let marker = marker.rename(paths.marker())?;
         self.sync_names()?;
         marker.keep();
         data.keep();
@@ -67,7 +68,8 @@ impl Writer<'_> {
         let data = self.directory.temporary_data(name, nonce);
         let (data, object) = self.write_data(data, payload)?;
         let _lock = self.directory.lock(deadline)?;
-        let previous = read::present_entry(self.directory, name)?;
+        let paths = self.directory.paths(name);
+        let previous = Reader::new(self.directory, name).present_entry()?;
         let marker = Marker {
             nonce,
             object,
@@ -76,15 +78,15 @@ impl Writer<'_> {
         let marker = self.write_marker(name, &marker)?;
         if previous.is_some() {
             // From here on the object is the one before, until the data has the name.
-            marker.rename(self.directory.marker(name))?.keep();
+            marker.rename(paths.marker())?.keep();
             self.sync_names()?;
-            data.rename(self.directory.data(name))?.keep();
+            data.rename(paths.data())?.keep();
             return self.sync_names();
         }
         // There is no object, or an upstream one, whose empty marker is true of any data.
-        let data = data.rename(self.directory.data(name))?;
+        let data = data.rename(paths.data())?;
         self.sync_names()?;
-        let marker = marker.rename(self.directory.marker(name))?;
+        let marker = marker.rename(paths.marker())?;
         self.sync_names()?;
         marker.keep();
         data.keep();
@@ -99,8 +101,9 @@ impl Writer<'_> {
             }
             other => other?,
         };
-        remove(&self.directory.marker(name))?;
-        remove(&self.directory.data(name))
+        let paths = self.directory.paths(name);
+        remove(paths.marker())?;
+        remove(paths.data())
     }
 
     /// Writes an object's bytes to a new file.
@@ -110,7 +113,8 @@ impl Writer<'_> {
         payload: Payload<'_>,
     ) -> Result<(Unfinished, Entry), FileError> {
         let (file, unfinished) = create(path)?;
-        let checksum = if self.directory.file_system.in_memory {
+        let in_memory = self.directory.file_system.in_memory;
+        let checksum = if in_memory && payload.len() >= SMALL {
             write_all(&file, payload.segments()).map_err(unfinished.failed())?;
             None
         } else {
@@ -196,10 +200,10 @@ impl Unfinished {
     }
 
     /// Gives the file another name, replacing what has it.
-    fn rename(mut self, path: PathBuf) -> Result<Self, FileError> {
-        rustix::fs::rename(self.path(), &path)
+    fn rename(mut self, path: &Path) -> Result<Self, FileError> {
+        rustix::fs::rename(self.path(), path)
             .map_err(FileError::os("renaming a file", self.path()))?;
-        self.path = Some(path);
+        self.path = Some(path.to_owned());
         Ok(self)
     }
 

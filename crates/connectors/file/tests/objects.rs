@@ -259,14 +259,33 @@ fn a_set_that_stopped_before_the_change_shows_the_object_before() {
 #[test]
 fn a_data_file_from_elsewhere_is_noticed() {
     let store = Store::in_memory();
-    let key = store.put(b"object");
+    let bytes = vec![7; 10_000];
+    let key = store.put(&bytes);
     fs::remove_file(store.data(&key)).expect("it is there");
     let _keeps_the_inode_number = File::create(store.path.join("other")).expect("room");
-    fs::write(store.data(&key), b"object").expect("room");
+    fs::write(store.data(&key), &bytes).expect("room");
     corrupted(store.get(&key), &store.data(&key), "replaced from outside");
     // Setting it anew mends it.
     store.set(&key, b"new").expect("room");
     assert_eq!(store.bytes(&key).as_deref(), Some(&b"new"[..]));
+}
+
+#[test]
+fn small_objects_have_a_checksum_even_in_memory() {
+    let store = Store::in_memory();
+    for len in [1, 100, 4095] {
+        let key = store.put(&vec![7; len]);
+        fs::set_permissions(store.data(&key), fs::Permissions::from_mode(0o644))
+            .expect("it is ours");
+        let mut changed = vec![7; len];
+        changed[len / 2] = 8;
+        fs::write(store.data(&key), changed).expect("room");
+        corrupted(
+            store.get(&key),
+            &store.data(&key),
+            "changed since it was put",
+        );
+    }
 }
 
 #[test]
