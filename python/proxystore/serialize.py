@@ -256,7 +256,8 @@ def _is_polars_frame(obj: Any) -> bool:
 
 
 def _serialize_bytes(obj: bytes) -> list[BytesLike]:
-    return [b'BS\n', obj]
+    # A slice of a subclass, or of a proxy, is the plain bytes; of bytes it is the object itself.
+    return [b'BS\n', obj[:]]
 
 
 def _deserialize_bytes(body: memoryview) -> bytes:
@@ -374,6 +375,9 @@ def _is_private(view: memoryview) -> bool:
 
 
 def _serialize_pandas(obj: Any) -> list[BytesLike]:
+    if type(obj) is not obj.__class__:
+        # A proxy would be pickled as a proxy.
+        obj = obj.copy(deep=False)
     return _pickle_buffers(b'PD\n', obj)
 
 

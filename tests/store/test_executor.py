@@ -125,6 +125,14 @@ def test_map(store):
     settle(executor)
 
 
+def test_map_whose_results_are_not_taken(store):
+    executor = StoreExecutor(ThreadPoolExecutor(1), store, ProxyType(list), close_store=False)
+    results = executor.map(sum, [[1], [2]])
+    executor.shutdown()
+    assert store.connector._store == {}
+    assert list(results) == [1, 2]
+
+
 def test_processes(store_dir):
     array = np.arange(100_000)
     with Store('file', FileConnector(store_dir), register=True) as store:

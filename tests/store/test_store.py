@@ -6,6 +6,7 @@ import pickle
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from proxystore.connectors.file import FileConnector, FileKey
@@ -203,6 +204,17 @@ def test_large_arrays_through_a_native_connector(store_dir, order, upstream):
             directory=store_dir,
             name=key.filename,
         ) == array.tobytes('A')
+
+
+def test_arrays_are_made_over_the_memory_of_a_native_connector(store_dir):
+    array = np.arange(1_000_000)
+    with Store('file', FileConnector(store_dir)) as store:
+        data = store.connector.get(store.put(array))
+        assert type(data) is memoryview
+        got = deserialize(data)
+        assert np.shares_memory(got, np.frombuffer(data, 'u1'))
+        assert got.ctypes.data % 64 == 0
+        assert (got == array).all()
 
 
 def test_connector_of_somebody_else():
@@ -447,10 +459,20 @@ def test_threads_share_a_store(store):
     assert store.connector._store == {}
 
 
-def test_proxies_as_objects_are_stored_by_value(store):
-    for obj in (b'bytes', 'text', np.arange(3), [1]):
-        got = store.get(store.put(store.proxy(obj)))
-        assert (np.asarray(got) == np.asarray(obj)).all()
+@pytest.mark.parametrize('obj', [b'bytes', 'text', np.arange(3), pd.DataFrame([[1, 2]])], ids=type)
+def test_proxies_with_a_format_of_their_own_are_stored_by_value(store, store_dir, obj):
+    with Store('file', FileConnector(store_dir)) as other:
+        for target in (store, other):
+            key = target.put(store.proxy(obj, evict=True, populate_target=False))
+            got = target.get(key)
+            assert type(got) is type(obj)
+            assert np.array_equal(np.asarray(got), np.asarray(obj))
+
+
+def test_other_proxies_are_stored_by_reference(store):
+    got = store.get(store.put(store.proxy([1], populate_target=False)))
+    assert type(got) is Proxy
+    assert got == [1]
 
 
 def test_unresolved_keys_of_another_connector_are_refused(store_dir, store):

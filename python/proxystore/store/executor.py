@@ -112,6 +112,8 @@ class StoreExecutor(Executor):
         self.should_proxy = ProxyNever() if should_proxy is None else should_proxy
         self.ownership = ownership
         self.close_store = close_store
+        # Keys of arguments of `map()` whose results have not all been taken.
+        self._mapped: set[ConnectorKeyT] = set()
 
     def submit(
         self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -162,6 +164,7 @@ class StoreExecutor(Executor):
         except BaseException:
             self._evict(keys)
             raise
+        self._mapped.update(keys)
         return self._results(results, keys)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -186,6 +189,10 @@ class StoreExecutor(Executor):
                 RuntimeWarning,
                 stacklevel=2,
             )
+        if wait:
+            # Nobody needs the arguments any more, whether the results are taken or not.
+            self._evict(self._mapped)
+            self._mapped.clear()
         if self.close_store:
             self.store.close()
 
@@ -206,6 +213,7 @@ class StoreExecutor(Executor):
         try:
             yield from results
         finally:
+            self._mapped.difference_update(keys)
             self._evict(keys)
 
     def _wrap(self, function: Callable[P, R]) -> _Function[P, R]:
