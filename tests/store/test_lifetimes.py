@@ -282,3 +282,26 @@ def test_register_lifetime_atexit(store):
     assert get_store('store') is None
     assert key not in store.connector._store
     callback()
+
+
+def test_forked_child_leaves_the_lifetimes_of_its_parent_alone(tmp_path):
+    done = run(f"""
+import os, sys
+from proxystore.connectors.file import FileConnector
+from proxystore.store import Store
+from proxystore.store.lifetimes import ContextLifetime, StaticLifetime, register_lifetime_atexit
+store = Store('store', FileConnector({str(tmp_path / 'store')!r}), register=True)
+context = ContextLifetime(store)
+register_lifetime_atexit(context)
+keys = [store.put(1, lifetime=StaticLifetime()), store.put(2, lifetime=context)]
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(write, store.put(3, lifetime=StaticLifetime()).filename.encode())
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+assert [store.get(key) for key in keys] == [1, 2]
+assert not store.exists(type(keys[0])(os.read(read, 100).decode()))
+""")
+    assert done.stderr == ''
+    assert not (tmp_path / 'store').exists()

@@ -445,9 +445,11 @@ class Store(Generic[ConnectorT]):
             msg = f'Object of {type(obj)} is not proxiable.'
             raise NonProxiableTypeError(msg)
         if kwargs:
-            key = self.put(obj, lifetime=lifetime, serializer=serializer, **kwargs)
+            key = self.put(obj, serializer=serializer, **kwargs)
         else:
-            key = self.put(obj, lifetime=lifetime, serializer=serializer)
+            key = self.put(obj, serializer=serializer)
+        if lifetime is not None:
+            self._add_to_lifetime(lifetime, [key])
         proxy = self._proxy(key, obj, evict, deserializer, populate_target)
         if self._metrics is not None:
             self._add_time('store.proxy', key, started)
@@ -531,11 +533,10 @@ class Store(Generic[ConnectorT]):
             msg = f'Input sequence contains {skipped} objects that are not proxiable.'
             raise NonProxiableTypeError(msg)
         keys = self.put_batch(
-            [results[position] for position in positions],
-            lifetime=lifetime,
-            serializer=serializer,
-            **kwargs,
+            [results[position] for position in positions], serializer=serializer, **kwargs
         )
+        if lifetime is not None:
+            self._add_to_lifetime(lifetime, keys)
         for position, key in zip(positions, keys, strict=True):
             results[position] = self._proxy(
                 key, results[position], evict, deserializer, populate_target

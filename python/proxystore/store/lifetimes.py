@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 import uuid
@@ -276,6 +277,16 @@ class StaticLifetime:
                 cls._instance = self
             return cls._instance
 
+    @classmethod
+    def _begin_anew(cls) -> None:
+        """Leave to the parent of a forked child what was bound before the fork."""
+        cls._lock = threading.RLock()
+        self = cls._instance
+        if self is not None:
+            self._keys = defaultdict(set)
+            # Nor are the stores that the child has inherited its own.
+            self._callback = register_lifetime_atexit(self, close_stores=False)
+
     def add_key(self, *keys: ConnectorKeyT, store: Store[Any] | None = None) -> None:
         """Bind objects to the lifetime.
 
@@ -337,8 +348,13 @@ class StaticLifetime:
         return self._done
 
 
+os.register_at_fork(after_in_child=StaticLifetime._begin_anew)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
 def register_lifetime_atexit(lifetime: Lifetime, close_stores: bool = True) -> Callable[[], None]:
     """End a lifetime when the interpreter exits, if it has not ended before.
+
+    In a forked child it is left alone: the objects are those of the parent.
 
     Args:
         lifetime: Lifetime to end.
@@ -347,9 +363,11 @@ def register_lifetime_atexit(lifetime: Lifetime, close_stores: bool = True) -> C
     Returns:
         The function that is called at exit, for `atexit.unregister()`.
     """
+    process = os.getpid()
 
     def _lifetime_atexit_callback() -> None:
-        lifetime.close(close_stores=close_stores)
+        if os.getpid() == process:
+            lifetime.close(close_stores=close_stores)
 
     atexit.register(_lifetime_atexit_callback)
     return _lifetime_atexit_callback
