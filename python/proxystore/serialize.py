@@ -382,9 +382,12 @@ def _serialize_pandas(obj: Any) -> list[BytesLike]:
 
 
 def _deserialize_pandas(body: memoryview) -> Any:
-    pd: Any = importlib.import_module('pandas')
-    # Reads what older versions of pandas have pickled, too.
-    return pd.read_pickle(io.BytesIO(body))
+    try:
+        return pickle.loads(body)
+    except Exception:
+        # Perhaps an older version of pandas has pickled it.
+        pd: Any = importlib.import_module('pandas')
+        return pd.read_pickle(io.BytesIO(body))
 
 
 def _serialize_polars(obj: Any) -> list[BytesLike]:
