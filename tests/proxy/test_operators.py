@@ -113,6 +113,7 @@ BINARY = [
     operator.getitem,
     operator.contains,
 ]
+COMPARISONS = BINARY[11:17]
 SMALL = [pow, operator.lshift, operator.rshift]
 IN_PLACE = [
     operator.iadd,
@@ -216,12 +217,15 @@ def asks_the_right_operand(function, left, right):
     """Whether the left operand's own C code gives one on its right a say.
 
     Text and bytes do not when they search or are formatted, sets take only sets for frozen ones,
-    and scalars of numpy decide by type what they leave to others.
+    and scalars of numpy decide by type what they leave to others. A comparison that the left
+    operand declines is made the other way round, so a scalar of numpy answers in numpy's booleans.
     """
     if isinstance(left, str | bytes | bytearray):
         return function not in (operator.contains, operator.mod)
     if isinstance(left, set | frozenset):
         return function is not operator.contains or not isinstance(right, set)
+    if function in COMPARISONS and isinstance(right, np.generic):
+        return isinstance(left, np.generic | np.ndarray)
     if isinstance(left, np.generic | np.ndarray):
         return isinstance(right, int | float | complex | np.generic | np.ndarray)
     return True
