@@ -1,11 +1,15 @@
 //! Keys and configurations, between Python and the core.
 
-use proxystore::{Capabilities, Config, Field, Key, Value, When};
+use proxystore::{Capabilities, Config, Error, ErrorKind, Field, Key, Value, When};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 use crate::errors;
+
+/// How deep the values of keys and configurations may be nested: what is looked at level by level
+/// must not take all of the stack.
+const MAX_DEPTH: usize = 64;
 
 /// The key that the named tuple `object` of class `class` stands for.
 ///
@@ -36,18 +40,23 @@ pub(crate) fn key_from_python(
 ///
 /// `ConnectorKeyError` if it holds what no key holds.
 pub(crate) fn key_fields(object: &Bound<'_, PyAny>) -> PyResult<Key> {
-    fields(object.cast::<PyTuple>()?)
+    fields(object.cast::<PyTuple>()?, MAX_DEPTH)
 }
 
-fn fields(tuple: &Bound<'_, PyTuple>) -> PyResult<Key> {
-    tuple
-        .iter()
-        .map(|item| field(&item))
-        .collect::<PyResult<Vec<_>>>()
-        .map(Key::new)
+fn fields(tuple: &Bound<'_, PyTuple>, depth: usize) -> PyResult<Key> {
+    let Some(depth) = depth.checked_sub(1) else {
+        let message = format!("a key holds at most {MAX_DEPTH} tuples in each other");
+        return Err(errors::foreign_key(tuple.py(), message));
+    };
+    // The exact length from the start, as a key that is made anew for every operation counts.
+    let mut fields = Vec::with_capacity(tuple.len());
+    for item in tuple {
+        fields.push(field(&item, depth)?);
+    }
+    Ok(Key::new(fields))
 }
 
-fn field(item: &Bound<'_, PyAny>) -> PyResult<Field> {
+fn field(item: &Bound<'_, PyAny>, depth: usize) -> PyResult<Field> {
     if let Ok(text) = item.cast::<PyString>() {
         return Ok(Field::Text(text.to_cow()?.into()));
     }
@@ -58,7 +67,7 @@ fn field(item: &Bound<'_, PyAny>) -> PyResult<Field> {
         return Ok(Field::Integer(number));
     }
     if let Ok(tuple) = item.cast::<PyTuple>() {
-        return fields(tuple).map(Field::Nested);
+        return fields(tuple, depth).map(Field::Nested);
     }
     Err(errors::foreign_key(
         item.py(),
@@ -93,15 +102,32 @@ pub(crate) fn fields_to_python<'py>(py: Python<'py>, key: &Key) -> PyResult<Boun
 ///
 /// # Errors
 ///
-/// `TypeError` for an option's name that is not text, or a value that no configuration file holds.
+/// `TypeError` for an option's name that is not text, or a value that no configuration file holds;
+/// `ConnectorConfigError` for values nested without end.
 pub(crate) fn config_from_python(options: &Bound<'_, PyDict>) -> PyResult<Config> {
+    map(options, MAX_DEPTH)
+}
+
+fn map(options: &Bound<'_, PyDict>, depth: usize) -> PyResult<Config> {
     options
         .iter()
-        .map(|(name, value)| Ok((name.extract::<String>()?, option(&value)?)))
+        .map(|(name, value)| Ok((name.extract::<String>()?, option(&value, depth)?)))
         .collect()
 }
 
-fn option(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+fn list<'py>(items: impl Iterator<Item = Bound<'py, PyAny>>, depth: usize) -> PyResult<Value> {
+    items
+        .map(|item| option(&item, depth))
+        .collect::<PyResult<_>>()
+        .map(Value::List)
+}
+
+fn option(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
+    let Some(depth) = depth.checked_sub(1) else {
+        let message = format!("an option of a connector is nested at most {MAX_DEPTH} levels deep");
+        let error = Error::new(ErrorKind::InvalidConfig, message);
+        return Err(errors::to_python(value.py(), &error));
+    };
     if value.is_none() {
         Ok(Value::Null)
     } else if let Ok(flag) = value.cast::<PyBool>() {
@@ -113,19 +139,11 @@ fn option(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     } else if let Ok(text) = value.cast::<PyString>() {
         Ok(Value::Text(text.to_cow()?.into_owned()))
     } else if let Ok(items) = value.cast::<PyList>() {
-        items
-            .iter()
-            .map(|item| option(&item))
-            .collect::<PyResult<_>>()
-            .map(Value::List)
+        list(items.iter(), depth)
     } else if let Ok(items) = value.cast::<PyTuple>() {
-        items
-            .iter()
-            .map(|item| option(&item))
-            .collect::<PyResult<_>>()
-            .map(Value::List)
-    } else if let Ok(map) = value.cast::<PyDict>() {
-        config_from_python(map).map(Value::Map)
+        list(items.iter(), depth)
+    } else if let Ok(options) = value.cast::<PyDict>() {
+        map(options, depth).map(Value::Map)
     } else {
         Err(PyTypeError::new_err(format!(
             "an option of a connector is None, a bool, a number, text, a list or a dictionary, not {}",

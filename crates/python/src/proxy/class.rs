@@ -27,8 +27,14 @@ const FLAGS: c_uint = (ffi::Py_TPFLAGS_DEFAULT
     | ffi::Py_TPFLAGS_HAVE_GC
     | ffi::Py_TPFLAGS_IMMUTABLETYPE) as c_uint;
 
-/// Makes the class; it can be made once.
+/// The class. Made once: a module that is imported again must take the proxies of the first for
+/// proxies.
 pub(super) fn create(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: null or a class that is kept for ever, by the interpreter that `register` let in.
+    let made = unsafe { Bound::from_borrowed_ptr_or_opt(py, BASE.object()) };
+    if let Some(class) = made {
+        return Ok(class);
+    }
     let mut slots = slots();
     let mut spec = PyType_Spec {
         name: c"proxystore._native.ProxyBase".as_ptr(),

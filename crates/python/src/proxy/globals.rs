@@ -4,10 +4,14 @@
 use std::{
     ffi::CStr,
     ptr,
-    sync::atomic::{AtomicPtr, Ordering},
+    sync::atomic::{AtomicI64, AtomicPtr, Ordering},
 };
 
-use pyo3::ffi::{self, PyObject, PyTypeObject};
+use pyo3::{
+    exceptions::PyImportError,
+    ffi::{self, PyObject, PyTypeObject},
+    prelude::*,
+};
 
 /// The native base of every proxy class.
 pub(super) static BASE: Global = Global::new();
@@ -19,6 +23,26 @@ pub(super) static RESOLVE_ERROR: Global = Global::new();
 pub(super) static DELEGATE: Global = Global::new();
 /// `proxystore.proxy._proxy_trampoline`.
 pub(super) static TRAMPOLINE: Global = Global::new();
+
+/// Gives everything here to the interpreter that is attached, if no other one has it.
+///
+/// # Errors
+///
+/// `ImportError` if another one has it: interpreters share no objects.
+pub(super) fn claim(_attached: Python<'_>) -> PyResult<()> {
+    const NOBODY: i64 = -1;
+    static OWNER: AtomicI64 = AtomicI64::new(NOBODY);
+
+    // SAFETY: attached.
+    let this = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    match OWNER.compare_exchange(NOBODY, this, Ordering::AcqRel, Ordering::Acquire) {
+        Err(other) if other != this => Err(PyImportError::new_err(
+            "another interpreter of this process has imported proxystore, which works in one of \
+             them only",
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// An object that is kept for ever once it is set.
 pub(super) struct Global(AtomicPtr<PyObject>);

@@ -52,8 +52,13 @@ use pyo3::{prelude::*, types::PyType};
 use self::globals::{CLASS, DELEGATE, RESOLVE_ERROR, TRAMPOLINE};
 
 /// Adds the native half of the Proxy to the module.
+///
+/// # Errors
+///
+/// `ImportError` in any interpreter of this process but the first that comes.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    globals::claim(py)?;
     module.add("ProxyBase", class::create(py)?)?;
     for (name, method) in class::setters(py)? {
         module.add(name, method)?;
