@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar, NamedTuple
 
+from proxystore.connectors.exceptions import ConnectorConfigError
 from proxystore.connectors.native import NativeDeferrableConnector
 from proxystore.serialize import BytesLike
 
@@ -59,6 +60,9 @@ class FileConnector(NativeDeferrableConnector[FileKey]):
         buffering: int = -1,
         fsync: bool = False,
     ) -> None:
+        if not isinstance(store_dir, str | os.PathLike):
+            msg = f'The option store_dir must be a path, not {store_dir!r}.'
+            raise ConnectorConfigError(msg)
         self.store_dir: str = os.path.abspath(os.fspath(store_dir))  # noqa: PTH100
         super().__init__(store_dir=self.store_dir, clear=clear, buffering=buffering, fsync=fsync)
 
