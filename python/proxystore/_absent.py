@@ -5,7 +5,6 @@ Importing one raises an error that says so, instead of one that looks like a bro
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,8 @@ class AbsentModuleFinder:
         """
         if fullname not in ABSENT or _only_asked():
             return None
-        version = importlib.metadata.version('proxystore')
+        from proxystore import __version__ as version
+
         msg = (
             f'proxystore {version} does not contain {fullname} yet. Use {ABSENT[fullname]} '
             f'instead or, where {fullname} is needed, ProxyStore 1.1.0 '

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 
 __all__ = ['home_dir', 'hostname']
 
@@ -27,4 +26,6 @@ def home_dir() -> str:
 
 def hostname() -> str:
     """Name of this host."""
+    import socket
+
     return socket.gethostname()
