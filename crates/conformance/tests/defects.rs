@@ -122,8 +122,12 @@ enum Defect {
     WorksWhenClosed,
 }
 
+/// The cases run one at a time, as one of them measures the memory of the process.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_connector_without_defects_passes_every_case() {
+    let _turn = lock(&TURN);
     check(&World::new(None), &[]).expect("the contract is kept");
     let undeferrable = World {
         deferrable: false,
@@ -134,6 +138,7 @@ fn a_connector_without_defects_passes_every_case() {
 
 #[test]
 fn every_defect_is_noticed() {
+    let _turn = lock(&TURN);
     for (defect, name) in DEFECTS {
         let world = World::new(Some(*defect));
         let outcome = case(name).run(&world);
@@ -182,6 +187,7 @@ fn a_check_wants_every_omission_named() {
         }
     }
 
+    let _turn = lock(&TURN);
     let poor = Poor(World::new(None));
     let failure = check(&poor, &["no-such-case", "close-is-idempotent"]);
     let failure = failure.expect_err("much is not run").to_string();
