@@ -5,7 +5,7 @@ ConnectorError
 ├── ConnectorClosedError          (RuntimeError)         used after close()
 ├── ConnectorConfigError          (ValueError)           an option is unknown, missing or ill-typed
 ├── ConnectorKeyError             (ValueError)           a key that this connector cannot have made
-├── ConnectorOSError              (OSError)              the operating system refused: errno, filename
+├── ConnectorOSError              (OSError)              the operating system refused: errno, path
 │   ├── ConnectorPathError        (FileNotFoundError)    the storage is not there
 │   └── ConnectorPermissionError  (PermissionError)      this user may not
 ├── ConnectorTimeoutError         (TimeoutError)         the deadline passed
