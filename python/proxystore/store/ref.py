@@ -14,6 +14,7 @@ import atexit
 import copy
 import logging
 import os
+import queue
 import sys
 import threading
 import weakref
@@ -65,6 +66,9 @@ FactoryType = StoreFactory[Any, T]
 # Seconds that the exit of the interpreter waits for the objects of the owners
 # that are left to be evicted.
 _EXIT_PATIENCE = 5.0
+
+# This version starts no threads once the interpreter has begun to end.
+_NO_THREADS_AT_EXIT = sys.version_info[:2] == (3, 12)
 
 # Attributes of a proxy are those of its target, its own are reached like this.
 _get = object.__getattribute__
@@ -455,6 +459,8 @@ class _Finalizer:
         # Whether the owner is gone, but some of its borrows are not yet.
         self.outlived = False
         _owners[id(self)] = self
+        if _NO_THREADS_AT_EXIT:
+            _waiting_thread()
 
     @property
     def responsible(self) -> bool:
@@ -483,13 +489,9 @@ def _evict_owned() -> None:
     if not factories:
         return
 
-    def evict() -> None:
-        for factory in factories:
-            _evict(factory)
-
-    thread = threading.Thread(target=evict, name='proxystore-evict-owned', daemon=True)
+    _left.put(factories)
     try:
-        thread.start()
+        thread = _waiting_thread() if _NO_THREADS_AT_EXIT else _new_thread()
     except RuntimeError:
         logger.warning('%d owned objects are left: the interpreter is ending', len(factories))
         return
@@ -498,6 +500,30 @@ def _evict_owned() -> None:
         logger.warning(
             'Owned objects are left: evicting them took longer than %s seconds', _EXIT_PATIENCE
         )
+
+
+# The factories whose objects are to be evicted at exit.
+_left: queue.SimpleQueue[list[StoreFactory[Any, Any]]] = queue.SimpleQueue()
+_waiting: list[threading.Thread] = []
+
+
+def _evict_left() -> None:
+    for factory in _left.get():
+        _evict(factory)
+
+
+def _new_thread() -> threading.Thread:
+    thread = threading.Thread(target=_evict_left, name='proxystore-evict-owned', daemon=True)
+    thread.start()
+    return thread
+
+
+def _waiting_thread() -> threading.Thread:
+    """The thread that waits for the exit, where none can be started then."""
+    with _counts:
+        if not _waiting:
+            _waiting.append(_new_thread())
+        return _waiting[0]
 
 
 atexit.register(_evict_owned)
