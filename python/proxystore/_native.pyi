@@ -1,5 +1,6 @@
 """Types of the extension module. What each does stands with its users in Python."""
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from typing import (
     Any,
@@ -15,6 +16,7 @@ from typing import (
 )
 
 from typing_extensions import Buffer as _Buffer
+from typing_extensions import disjoint_base
 
 _Target = TypeVar('_Target', covariant=True)
 _Other = TypeVar('_Other', contravariant=True)
@@ -205,6 +207,7 @@ class _Aenter(Protocol[_Result]):
 # What an operator on a proxy gives is what it gives on the target, as far as a protocol can say so;
 # each has a last overload for what protocols cannot say (overloaded methods of the target, mostly).
 # The base class Any lets a proxy go where its target may go, and lets every attribute be used.
+@disjoint_base
 class ProxyBase(Any, Generic[_Target]):  # type: ignore[misc]
     __proxy_factory__: Callable[[], Any]
     __proxy_target__: Any
@@ -456,7 +459,8 @@ class ProxyBase(Any, Generic[_Target]):  # type: ignore[misc]
     def __round__(self, digits: Any = None, /) -> Any: ...
     def __bytes__(self) -> bytes: ...
     def __fspath__(self) -> Any: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
     def __exit__(self, *args: Any) -> Any: ...
     def __aexit__(self, *args: Any) -> Awaitable[Any]: ...
     def __array_ufunc__(self, *args: Any, **kwargs: Any) -> Any: ...

@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import mypy.types  # noqa: F401 mypy's modules import each other: whatever else comes first fails
 from mypy.errorcodes import ATTR_DEFINED, UNION_ATTR
 from mypy.messages import format_type
 from mypy.plugin import AttributeContext, Plugin

@@ -142,8 +142,10 @@ def _proxy_trampoline(
         An unresolved proxy.
     """
     proxy: Proxy[T] = Proxy(factory)
-    object.__setattr__(proxy, '__proxy_default_class__', default_class)
-    object.__setattr__(proxy, '__proxy_default_hash__', default_hash)
+    if default_class is not None:
+        object.__setattr__(proxy, '__proxy_default_class__', default_class)
+    if default_hash is not None:
+        object.__setattr__(proxy, '__proxy_default_hash__', default_hash)
     return proxy
 
 

@@ -77,6 +77,7 @@ fn adopt_proxy_class(
     delegate: Bound<'_, PyAny>,
 ) {
     CLASS.set(proxy_class.into_ptr());
+    names::forget_class();
     RESOLVE_ERROR.set(resolve_error.into_ptr());
     TRAMPOLINE.set(trampoline.into_ptr());
     DELEGATE.set(delegate.into_ptr());

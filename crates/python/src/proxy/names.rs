@@ -94,13 +94,18 @@ pub(super) unsafe fn owner(this: *mut PyObject, name: *mut PyObject) -> Owner {
     }
 }
 
+/// Forgets the table of the Python class, which is another one now.
+pub(super) fn forget_class() {
+    TABLE_OF_CLASS.store(ptr::null_mut(), Ordering::Release);
+}
+
 /// Forgets the tables of `class` and its subclasses, which have changed.
 pub(super) fn forget(class: &Bound<'_, PyType>) -> PyResult<()> {
     let mut stale = vec![class.clone()];
     let mut entries = Vec::new();
     while let Some(class) = stale.pop() {
         if class.as_type_ptr() == CLASS.class() {
-            TABLE_OF_CLASS.store(ptr::null_mut(), Ordering::Release);
+            forget_class();
         }
         let entry = tables(|tables| tables.remove(&class.as_ptr().addr()));
         entries.extend(entry);
