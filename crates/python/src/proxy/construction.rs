@@ -5,9 +5,10 @@ use std::{ffi::c_int, ptr};
 use pyo3::ffi::{self, Py_ssize_t, PyObject};
 
 use super::{
+    exceptions::take_raised,
     globals::Name,
     layout::{ProxyObject, replace},
-    references::{disown, own},
+    references::own,
 };
 
 /// The signature, as `inspect.signature` reads it.
@@ -160,13 +161,10 @@ unsafe fn cache_defaults(proxy: *mut ProxyObject, target: *mut PyObject) -> c_in
 
 /// The `TypeError` that is set, without its traceback: it outlives the frames.
 unsafe fn unhashable() -> *mut PyObject {
-    let (mut class, mut error, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     // SAFETY: attached, with an exception set, as the caller promises.
     unsafe {
-        ffi::PyErr_Fetch(&raw mut class, &raw mut error, &raw mut traceback);
-        ffi::PyErr_NormalizeException(&raw mut class, &raw mut error, &raw mut traceback);
-        disown(class);
-        disown(traceback);
+        let error = take_raised();
+        ffi::PyException_SetTraceback(error, ffi::Py_None());
+        error
     }
-    error
 }

@@ -1,5 +1,7 @@
 //! Whether this thread is in the middle of an import, and so holds the lock of a module.
 
+use std::ptr;
+
 use pyo3::ffi::{self, PyObject};
 
 use super::{
@@ -22,11 +24,14 @@ pub(super) unsafe fn is_importing() -> bool {
 
     // SAFETY: attached, as the caller promises; every reference is used up once.
     unsafe {
-        let sys = ffi::PyDict_GetItemWithError(ffi::PyImport_GetModuleDict(), SYS.object());
-        if sys.is_null() {
+        let mut sys = ptr::null_mut();
+        let modules = ffi::PyImport_GetModuleDict();
+        if ffi::compat::PyDict_GetItemRef(modules, SYS.object(), &raw mut sys) <= 0 {
+            ffi::PyErr_Clear();
             return false;
         }
         let function = ffi::PyObject_GetAttr(sys, CURRENT_FRAME.object());
+        decrement(sys);
         let mut frame = if function.is_null() {
             function
         } else {

@@ -13,7 +13,7 @@
 //! * `operators`, `containers`, `conversions`, `protocols`, `arrays`, `pickling`: everything that is
 //!   forwarded;
 //! * `resolving`: who calls the factory; `waiting`: what the other threads do meanwhile;
-//! * `importing`, `globals`: what these need to know of the interpreter.
+//! * `importing`, `globals`, `exceptions`, `references`: what these need of the interpreter.
 //!
 //! # Rules that hold throughout
 //!
@@ -36,6 +36,7 @@ mod collector;
 mod construction;
 mod containers;
 mod conversions;
+mod exceptions;
 mod globals;
 mod importing;
 mod layout;

@@ -6,6 +6,7 @@ use proxystore_fork::generation;
 use pyo3::ffi::{self, PyObject};
 
 use super::{
+    exceptions::{raise, take_raised},
     globals::{Name, RESOLVE_ERROR},
     layout::{ProxyObject, locked},
     references::{decrement, disown, increment, own},
@@ -276,33 +277,6 @@ unsafe fn failed(cause: *mut PyObject) -> *mut PyObject {
     }
 }
 
-/// The exception that is set, as an owned reference; none is set afterwards.
-unsafe fn take_raised() -> *mut PyObject {
-    let mut class = ptr::null_mut();
-    let mut value = ptr::null_mut();
-    let mut traceback = ptr::null_mut();
-    // SAFETY: attached, and an exception is set, as the callers promise.
-    unsafe {
-        ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback);
-        ffi::PyErr_NormalizeException(&raw mut class, &raw mut value, &raw mut traceback);
-        if !traceback.is_null() {
-            ffi::PyException_SetTraceback(value, traceback);
-        }
-        disown(class);
-        disown(traceback);
-    }
-    value
-}
-
-/// Sets `error`, an owned reference, as it is: its context and traceback stay its own.
-unsafe fn raise(error: *mut PyObject) {
-    // SAFETY: attached, as the callers promise; an exception's class lives as long as it does.
-    unsafe {
-        let class = ffi::Py_TYPE(error).cast::<PyObject>();
-        ffi::PyErr_Restore(own(class), error, ffi::PyException_GetTraceback(error));
-    }
-}
-
 /// The address of the greenlet that runs, or zero if the process uses no greenlets.
 unsafe fn greenlet() -> usize {
     static MODULE: Name = Name::new(c"greenlet");
@@ -310,11 +284,14 @@ unsafe fn greenlet() -> usize {
     // SAFETY: attached, as the caller of `resolve` promises. A module without the function, or one
     // that is still being imported, means that no greenlet has been made yet.
     unsafe {
-        let module = ffi::PyDict_GetItemWithError(ffi::PyImport_GetModuleDict(), MODULE.object());
-        if module.is_null() {
+        let mut module = ptr::null_mut();
+        let modules = ffi::PyImport_GetModuleDict();
+        if ffi::compat::PyDict_GetItemRef(modules, MODULE.object(), &raw mut module) <= 0 {
+            ffi::PyErr_Clear();
             return 0;
         }
         let function = ffi::PyObject_GetAttr(module, CURRENT.object());
+        decrement(module);
         let current = if function.is_null() {
             ptr::null_mut()
         } else {
