@@ -40,7 +40,7 @@ class AbsentModuleFinder:
         path: Sequence[str] | None = None,  # noqa: ARG003 part of the finders' protocol
         target: ModuleType | None = None,  # noqa: ARG003
     ) -> ModuleSpec | None:
-        """Finds nothing; says why if the module is one of `ABSENT`.
+        """Find nothing, and say why if the module is one of `ABSENT`.
 
         Raises:
             ModuleNotFoundError: If an absent module is about to be imported. If its existence is
@@ -67,6 +67,6 @@ def _only_asked() -> bool:
 
 
 def install() -> None:
-    """Adds the finder to `sys.meta_path`, once."""
+    """Add the finder to `sys.meta_path`, once."""
     if AbsentModuleFinder not in sys.meta_path:
         sys.meta_path.append(AbsentModuleFinder)

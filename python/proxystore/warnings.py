@@ -6,12 +6,11 @@ __all__ = ['ExperimentalWarning', 'NewerFormatWarning']
 
 
 class ExperimentalWarning(Warning):
-    """A feature may change or go without notice between releases."""
+    """A feature may change or be removed in any release, without notice."""
 
 
 class NewerFormatWarning(UserWarning):
-    """A pickled object carries fields that this version does not know.
+    """A pickled object or an event has fields that this version does not know.
 
-    They were written by a newer version and are left out; everything that
-    this version knows is there.
+    A newer version wrote them. They are ignored; all other fields are used.
     """

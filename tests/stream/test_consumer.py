@@ -16,17 +16,7 @@ from proxystore.stream.events import (
     event_to_bytes,
 )
 from proxystore.stream.shims.queue import QueueSubscriber
-from tests.stream.support import Broker, WatchedConnector
-
-
-@pytest.fixture
-def broker() -> Broker:
-    return Broker()
-
-
-@pytest.fixture
-def data() -> dict:
-    return {}
+from tests.stream.support import WatchedConnector
 
 
 @pytest.fixture

@@ -17,17 +17,7 @@ from proxystore.stream.events import (
 )
 from proxystore.stream.exceptions import TopicClosedError
 from proxystore.stream.shims.queue import QueuePublisher
-from tests.stream.support import Broker, WatchedConnector
-
-
-@pytest.fixture
-def broker() -> Broker:
-    return Broker()
-
-
-@pytest.fixture
-def data() -> dict:
-    return {}
+from tests.stream.support import WatchedConnector
 
 
 @pytest.fixture

@@ -33,16 +33,17 @@ _MISSING = object()
 class StreamConsumer(Generic[T]):
     """Receives the objects of a stream, by proxy or by value.
 
-    Iterating gives what `next` gives until the stream ends; `iter_with_metadata`, `iter_objects`
-    and `iter_objects_with_metadata` do so for the other methods. Stores that are named in events
-    are made and registered when first met.
+    Iterating yields what `next` returns until the stream ends; `iter_with_metadata`,
+    `iter_objects` and `iter_objects_with_metadata` do the same for the other methods. A store that
+    an event names is made and registered when the first such event arrives.
 
-    As a context manager it is closed at the end of the body. Threads must not share a consumer.
+    A consumer is a context manager that closes itself at the end of the block. Threads must not
+    share a consumer.
 
     Args:
         subscriber: Receiving side of the broker.
-        filter_: Called with the metadata of each object; the object is dropped if it returns True,
-            and evicted from its store if the producer wished it to be evicted on resolve.
+        filter_: Called with the metadata of each object; the object is dropped if it returns
+            `True`, and evicted from its store if the producer sent it with `evict`.
 
     Raises:
         TypeError: If `subscriber` is neither an `EventSubscriber` nor a `MessageSubscriber`.
@@ -81,11 +82,11 @@ class StreamConsumer(Generic[T]):
         return self.next()
 
     def close(self, *, stores: bool = False, subscriber: bool = True) -> None:
-        """Lets go of the broker and of the stores.
+        """Close the subscriber and, on request, the stores.
 
         Args:
             stores: Whether to close and unregister the stores that objects came from. Proxies not
-                yet resolved would have to make them anew.
+                yet resolved then make their store again when they are used.
             subscriber: Whether to close the subscriber.
         """
         if stores:
@@ -97,7 +98,7 @@ class StreamConsumer(Generic[T]):
             self.subscriber.close()
 
     def iter_with_metadata(self) -> Generator[tuple[dict[str, Any], ProxyOr[T]], None, None]:
-        """Yields what `next_with_metadata` returns until the stream ends."""
+        """Yield what `next_with_metadata` returns until the stream ends."""
         while True:
             try:
                 item = self.next_with_metadata()
@@ -106,12 +107,12 @@ class StreamConsumer(Generic[T]):
             yield item
 
     def iter_objects(self) -> Generator[T, None, None]:
-        """Yields what `next_object` returns until the stream ends."""
+        """Yield what `next_object` returns until the stream ends."""
         for _, obj in self.iter_objects_with_metadata():
             yield obj
 
     def iter_objects_with_metadata(self) -> Generator[tuple[dict[str, Any], T], None, None]:
-        """Yields what `next_object_with_metadata` returns until the stream ends."""
+        """Yield what `next_object_with_metadata` returns until the stream ends."""
         while True:
             try:
                 item = self.next_object_with_metadata()
@@ -120,7 +121,7 @@ class StreamConsumer(Generic[T]):
             yield item
 
     def next(self) -> ProxyOr[T]:
-        """Waits for the next object.
+        """Wait for the next object.
 
         Returns:
             An unresolved proxy of it, or the object itself if the event carried it.
@@ -131,11 +132,11 @@ class StreamConsumer(Generic[T]):
         return self.next_with_metadata()[1]
 
     def next_with_metadata(self) -> tuple[dict[str, Any], ProxyOr[T]]:
-        """Waits for the next object.
+        """Wait for the next object.
 
         Returns:
-            Its metadata, and an unresolved proxy of it, or the object itself if the event carried
-            it.
+            The metadata, and an unresolved proxy of the object, or the object itself if the event
+            carried it.
 
         Raises:
             StopIteration: If the stream has ended.
@@ -148,7 +149,7 @@ class StreamConsumer(Generic[T]):
         return event.metadata, cast('ProxyOr[T]', proxy)
 
     def next_object(self) -> T:
-        """Waits for the next object and resolves it.
+        """Wait for the next object and resolve it.
 
         Raises:
             StopIteration: If the stream has ended.
@@ -157,10 +158,10 @@ class StreamConsumer(Generic[T]):
         return self.next_object_with_metadata()[1]
 
     def next_object_with_metadata(self) -> tuple[dict[str, Any], T]:
-        """Waits for the next object and resolves it.
+        """Wait for the next object and resolve it.
 
         Returns:
-            Its metadata, and the object.
+            The metadata, and the object.
 
         Raises:
             StopIteration: If the stream has ended.

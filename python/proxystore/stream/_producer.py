@@ -50,22 +50,23 @@ class StreamProducer(Generic[T]):
     Objects of a topic that has a store go into it, and the broker carries only their keys. Those of
     a topic without one travel in the event itself.
 
-    As a context manager it is closed at the end of the body.
+    A producer is a context manager that closes itself at the end of the block.
 
-    Several threads may share a producer. What `send` accepted is published or stays buffered: where
-    publishing a batch fails, its objects are taken back out of the store and into the buffer.
+    Threads may share a producer. What `send` accepted is published or stays buffered: if publishing
+    a batch fails, its objects are evicted from the store and put back into the buffer.
 
     Args:
         publisher: Sending side of the broker.
         aggregator: Makes one object of each batch, which is then sent instead of the batch. Its
-            metadata are those of the batch merged, later ones first; it is evicted on resolve if
-            any object of the batch was to be.
+            metadata are those of the batch merged, where later objects win; it is evicted on
+            resolve if any object of the batch was to be.
         batch_size: Number of objects of a topic that are published together. Fewer wait until
             `flush`, `flush_topic`, `close_topics` or `close`.
-        default_store: Store of the topics that are not in `stores`. None sends their objects
+        default_store: Store of the topics that are not in `stores`. `None` sends their objects
             within the events.
-        filter_: Called with the metadata of each object; the object is dropped if it returns True.
-        stores: Store of each topic; None as a store sends the topic's objects within the events.
+        filter_: Called with the metadata of each object; the object is dropped if it returns
+            `True`.
+        stores: Store of each topic; `None` as a store sends the topic's objects within the events.
 
     Raises:
         TypeError: If `publisher` is neither an `EventPublisher` nor a `MessagePublisher`.
@@ -121,9 +122,9 @@ class StreamProducer(Generic[T]):
         publisher: bool = True,
         stores: bool = False,
     ) -> None:
-        """Publishes what is buffered, then lets go of the broker and of the stores.
+        """Publish what is buffered, then close the publisher and, on request, the stores.
 
-        What is to be closed is closed even if publishing fails.
+        They are closed even if publishing fails; its error is raised afterwards.
 
         Args:
             topics: Topics to close first, as by `close_topics`.
@@ -142,11 +143,11 @@ class StreamProducer(Generic[T]):
             self.flush()
 
     def close_topics(self, *topics: str) -> None:
-        """Publishes what is buffered for these topics and tells their consumers that they ended.
+        """Publish what is buffered for these topics and tell their consumers that they ended.
 
         Args:
-            topics: Topics to close. One that is closed already is announced to have ended again,
-                which ends one more consumer of a shared queue.
+            topics: Topics to close. Closing a topic again announces its end once more, which ends
+                one more consumer of a shared queue.
         """
         for topic in topics:
             with self._lock:
@@ -154,12 +155,12 @@ class StreamProducer(Generic[T]):
             self._publish_buffered(topic, end=True)
 
     def flush(self) -> None:
-        """Publishes what is buffered, topic by topic."""
+        """Publish what is buffered, topic by topic."""
         for topic in list(self._topics):
             self.flush_topic(topic)
 
     def flush_topic(self, topic: str) -> None:
-        """Publishes what is buffered for one topic.
+        """Publish what is buffered for one topic.
 
         Args:
             topic: The topic; nothing happens if it is unknown.
@@ -174,14 +175,15 @@ class StreamProducer(Generic[T]):
         evict: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Sends an object to the consumers of a topic.
+        """Send an object to the consumers of a topic.
 
         Args:
             topic: The topic.
             obj: The object.
-            evict: Whether the store lets go of the object when the first consumer has resolved it.
-                Without a store it has no meaning.
-            metadata: What consumers may know about the object without resolving it. Not copied.
+            evict: Whether to evict the object from its store when the first consumer has resolved
+                it. Has no effect for a topic without a store.
+            metadata: What consumers may know about the object without resolving it. It is not
+                copied.
 
         Raises:
             TopicClosedError: If the topic has been closed.

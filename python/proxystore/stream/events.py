@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, cast
 from proxystore.serialize import SerializationError, deserialize, serialize
 from proxystore.store.config import StoreConfig  # noqa: TC001 for typing.get_type_hints
 from proxystore.utils.imports import get_object_path, import_from_path
+from proxystore.warnings import NewerFormatWarning
 
 T = TypeVar('T')
 
@@ -28,7 +29,7 @@ class EndOfStreamEvent:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Makes the event from its fields."""
+        """Make the event from its fields."""
         return _from_fields(cls, data)
 
 
@@ -48,7 +49,7 @@ class NewObjectEvent:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Makes the event from its fields."""
+        """Make the event from its fields."""
         return _from_fields(cls, data)
 
 
@@ -82,7 +83,7 @@ class NewObjectKeyEvent:
         store_config: StoreConfig,
         topic: str,
     ) -> Self:
-        """Makes the event from a connector's key.
+        """Make the event from a connector's key.
 
         Args:
             key: Key of the object, a named tuple.
@@ -102,11 +103,11 @@ class NewObjectKeyEvent:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Makes the event from its fields."""
+        """Make the event from its fields."""
         return _from_fields(cls, data)
 
     def get_key(self) -> Any:
-        """Returns the object's key as the connector made it.
+        """Return the object's key as the connector made it.
 
         Raises:
             ImportError: If the class of the key cannot be imported.
@@ -132,7 +133,7 @@ class EventBatch:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Makes the batch from its fields, `events` being a list of dictionaries."""
+        """Make the batch from its fields, `events` being a list of dictionaries."""
         batch = _from_fields(cls, data)
         fields = cast('list[dict[str, Any]]', batch.events)
         batch.events = [cast('Event', dict_to_event(event)) for event in fields]
@@ -149,9 +150,14 @@ _NAMES = {type_: name for name, type_ in _TYPES.items()}
 
 
 def event_to_dict(event: Event | EventBatch) -> dict[str, Any]:
-    """Returns the fields of an event, and its type as `event_type`.
+    """Return the fields of an event as a dictionary.
 
-    Objects and metadata are referred to, not copied.
+    Args:
+        event: Event or batch of events.
+
+    Returns:
+        The fields, and the name of the event's type as `event_type`. Objects and metadata are
+        referred to, not copied.
 
     Raises:
         TypeError: If `event` is not an event.
@@ -169,9 +175,11 @@ def event_to_dict(event: Event | EventBatch) -> dict[str, Any]:
 
 
 def dict_to_event(data: dict[str, Any]) -> Event | EventBatch:
-    """Makes an event from the dictionary that `event_to_dict` returned.
+    """Make an event from the dictionary that `event_to_dict` returned.
 
-    Fields that this version does not know are left out, with a warning.
+    Args:
+        data: Fields of the event. Those that this version does not know are ignored, with a
+            warning.
 
     Raises:
         ValueError: If the type of the event is missing or unknown, or a field is missing.
@@ -185,7 +193,10 @@ def dict_to_event(data: dict[str, Any]) -> Event | EventBatch:
 
 
 def event_to_bytes(event: Event | EventBatch) -> bytes:
-    """Serializes an event.
+    """Serialize an event.
+
+    Args:
+        event: Event or batch of events.
 
     Raises:
         SerializationError: If the object or the metadata that it carries cannot be serialized.
@@ -195,7 +206,10 @@ def event_to_bytes(event: Event | EventBatch) -> bytes:
 
 
 def bytes_to_event(s: bytes) -> Event | EventBatch:
-    """Deserializes an event.
+    """Deserialize an event.
+
+    Args:
+        s: What `event_to_bytes` returned.
 
     Raises:
         SerializationError: If the bytes are not a serialized event.
@@ -215,8 +229,9 @@ def _from_fields(cls: type[T], data: dict[str, Any]) -> T:
         raise ValueError(msg)
     if unknown := data.keys() - known:
         warnings.warn(
-            f'{cls.__name__} has fields that this version of proxystore does not know and leaves '
-            f'out: {", ".join(sorted(unknown))}.',
+            f'{cls.__name__} has fields that this version of proxystore does not know and '
+            f'ignores: {", ".join(sorted(unknown))}.',
+            NewerFormatWarning,
             stacklevel=3,
         )
     return cls(**{name: data[name] for name in known})

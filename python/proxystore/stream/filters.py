@@ -10,7 +10,7 @@ class NullFilter:
     """A filter that drops nothing."""
 
     def __call__(self, metadata: dict[str, Any]) -> bool:  # noqa: ARG002
-        """Returns False."""
+        """Return `False`."""
         return False
 
 
@@ -31,5 +31,5 @@ class SamplingFilter:
         self._p = p
 
     def __call__(self, metadata: dict[str, Any]) -> bool:  # noqa: ARG002
-        """Returns True with probability `p`."""
+        """Return `True` with probability `p`."""
         return random.random() < self._p

@@ -1,4 +1,4 @@
-"""What a producer and a consumer expect of a message broker's shim, and of a filter.
+"""What a producer and a consumer expect of the shim of a message broker, and of a filter.
 
 A shim moves either messages (bytes, which the stream makes of its events) or the events themselves;
 the second suits brokers that carry Python objects or have a wire format of their own.
@@ -16,11 +16,15 @@ class EventPublisher(Protocol):
     """The sending side of a broker that takes events."""
 
     def close(self) -> None:
-        """Releases the connection to the broker. Consumers are not told."""
+        """Release the connection to the broker. Consumers are not told."""
         ...
 
     def send_events(self, events: EventBatch) -> None:
-        """Publishes events, in order, to the topic that the batch names."""
+        """Publish events, in order, to the topic that the batch names.
+
+        Args:
+            events: Events of one topic.
+        """
         ...
 
 
@@ -29,19 +33,19 @@ class EventSubscriber(Protocol):
     """The receiving side of a broker that gives events."""
 
     def __iter__(self) -> Self:
-        """Returns itself."""
+        """Return itself."""
         ...
 
     def __next__(self) -> EventBatch:
-        """Same as `next_events`."""
+        """Wait for the next events, as `next_events` does."""
         ...
 
     def close(self) -> None:
-        """Releases the connection to the broker."""
+        """Release the connection to the broker."""
         ...
 
     def next_events(self) -> EventBatch:
-        """Waits for the next events.
+        """Wait for the next events.
 
         Raises:
             StopIteration: If there will be no more.
@@ -54,11 +58,16 @@ class MessagePublisher(Protocol):
     """The sending side of a broker that takes bytes."""
 
     def close(self) -> None:
-        """Releases the connection to the broker. Consumers are not told."""
+        """Release the connection to the broker. Consumers are not told."""
         ...
 
     def send_message(self, topic: str, message: bytes) -> None:
-        """Publishes one message to a topic."""
+        """Publish one message to a topic.
+
+        Args:
+            topic: Topic to publish to.
+            message: Serialized events.
+        """
         ...
 
 
@@ -67,19 +76,19 @@ class MessageSubscriber(Protocol):
     """The receiving side of a broker that gives bytes."""
 
     def __iter__(self) -> Self:
-        """Returns itself."""
+        """Return itself."""
         ...
 
     def __next__(self) -> bytes:
-        """Same as `next_message`."""
+        """Wait for the next message, as `next_message` does."""
         ...
 
     def close(self) -> None:
-        """Releases the connection to the broker."""
+        """Release the connection to the broker."""
         ...
 
     def next_message(self) -> bytes:
-        """Waits for the next message.
+        """Wait for the next message.
 
         Raises:
             StopIteration: If there will be no more.
@@ -91,7 +100,11 @@ class Filter(Protocol):
     """Decides by its metadata whether an object is dropped from a stream."""
 
     def __call__(self, metadata: dict[str, Any]) -> bool:
-        """Returns True to drop the object."""
+        """Tell whether to drop the object.
+
+        Args:
+            metadata: What the producer sent along with the object.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ class QueuePublisher:
     Args:
         queues: Queue of each topic.
         block: Whether to wait for room in a full queue.
-        timeout: Seconds to wait for room; None waits as long as it takes.
+        timeout: Seconds to wait for room; `None` waits for ever.
     """
 
     def __init__(
@@ -31,18 +31,22 @@ class QueuePublisher:
         self._timeout = timeout
 
     def close(self) -> None:
-        """Closes those queues that can be closed, the ones of `multiprocessing`."""
+        """Close the queues that can be closed: those of `multiprocessing`."""
         for each in self._queues.values():
             close = getattr(each, 'close', None)
             if close is not None:
                 close()
 
     def send_message(self, topic: str, message: bytes) -> None:
-        """Puts one message into the topic's queue.
+        """Put one message into the topic's queue.
+
+        Args:
+            topic: Topic, one of those that have a queue.
+            message: Message to put.
 
         Raises:
             ValueError: If the topic has no queue, or its queue is closed.
-            queue.Full: If the queue stays full for the timeout, or is full and `block` is False.
+            queue.Full: If the queue stays full for the timeout, or is full and `block` is `False`.
         """
         try:
             target = self._queues[topic]
@@ -58,7 +62,7 @@ class QueueSubscriber:
     Args:
         queue: The queue.
         block: Whether to wait for a message if there is none.
-        timeout: Seconds to wait for a message; None waits as long as it takes.
+        timeout: Seconds to wait for a message; `None` waits for ever.
     """
 
     def __init__(
@@ -79,11 +83,11 @@ class QueueSubscriber:
         return self.next_message()
 
     def next_message(self) -> bytes:
-        """Takes the next message.
+        """Take the next message.
 
         Raises:
             StopIteration: If the queue has been closed.
-            queue.Empty: If no message comes within the timeout, or `block` is False and there is
+            queue.Empty: If no message comes within the timeout, or `block` is `False` and there is
                 none.
         """
         try:
@@ -93,4 +97,4 @@ class QueueSubscriber:
             raise StopIteration from None
 
     def close(self) -> None:
-        """Does nothing: other subscribers may share the queue."""
+        """Do nothing: other subscribers may share the queue."""
