@@ -90,7 +90,7 @@ impl FileConnector {
         if !self.directory.clear()? {
             tracing::warn!(
                 path = %self.directory.path().display(),
-                "the directory stays, as it holds files that are no objects"
+                "the directory stays, as it holds files that are no objects or cannot be removed"
             );
         }
         Ok(())

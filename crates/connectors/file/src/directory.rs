@@ -1,6 +1,7 @@
 //! Which file has which name, and what kind of file system it is on.
 
 use std::{
+    collections::HashSet,
     ffi::{OsStr, OsString},
     io,
     os::{
@@ -22,6 +23,9 @@ use crate::{error::FileError, key::ObjectName};
 
 const MARKER: &str = ".ready";
 const TEMPORARY: &str = ".tmp";
+
+/// The length of a UUID, which names an object.
+const NAME_LEN: usize = 36;
 
 /// How long to wait for the directory's lock where the caller sets no limit. It is held for some
 /// tens of microseconds, so whoever has it for so long has stopped.
@@ -69,7 +73,7 @@ impl Directory {
 
     /// One allocation, as this is the better part of what a small object costs in user space.
     fn named(&self, name: &ObjectName, suffixes: &[&str]) -> PathBuf {
-        const LONGEST: usize = "/.ready..tmp".len() + 36 + 16;
+        const LONGEST: usize = "/.ready..tmp".len() + NAME_LEN + 16;
 
         let directory = self.path.as_os_str();
         let mut path = OsString::with_capacity(directory.len() + LONGEST);
@@ -135,6 +139,8 @@ impl Directory {
             match rustix::fs::rmdir(&self.path) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(true),
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                // A link, a mount point, or in a directory where this user may not remove it.
+                Err(Errno::NOTDIR | Errno::BUSY | Errno::ACCESS | Errno::PERM) => return Ok(false),
                 Err(error) => {
                     return Err(FileError::os("removing the directory", self.path())(error));
                 }
@@ -150,16 +156,28 @@ impl Directory {
             Err(error) => return Err(FileError::os("listing the directory", self.path())(error)),
         };
         let mut data = Vec::new();
+        let mut stay = HashSet::new();
+        let mut outcome = Ok(());
         for entry in listing {
             let entry = entry.map_err(FileError::os("listing the directory", self.path()))?;
-            match Role::of(entry.file_name().as_bytes()) {
+            let file_name = entry.file_name();
+            match Role::of(file_name.as_bytes()) {
                 // An object is there until its marker goes, so that goes first.
-                Some(Role::Marker) => remove(&entry.path())?,
-                Some(Role::Data) => data.push(entry.path()),
+                Some(Role::Marker) => {
+                    if let Err(error) = remove(&entry.path()) {
+                        stay.insert(object_of(&file_name));
+                        outcome = outcome.and(Err(error));
+                    }
+                }
+                Some(Role::Data) => data.push(file_name),
                 None => {}
             }
         }
-        data.iter().try_for_each(|path| remove(path))
+        data.retain(|file_name| !stay.contains(&object_of(file_name)));
+        // What cannot be removed does not keep the rest.
+        data.iter().fold(outcome, |outcome, file_name| {
+            outcome.and(remove(&self.path.join(file_name)))
+        })
     }
 }
 
@@ -198,6 +216,16 @@ impl Drop for Lock {
     }
 }
 
+/// The name of the object that one of the connector's own files belongs to.
+fn object_of(file_name: &OsStr) -> Vec<u8> {
+    file_name
+        .as_bytes()
+        .iter()
+        .copied()
+        .take(NAME_LEN)
+        .collect()
+}
+
 fn hexadecimal(number: u64) -> String {
     format!("{number:016x}")
 }
@@ -221,7 +249,7 @@ enum Role {
 impl Role {
     /// None for everything that this connector does not make.
     fn of(file_name: &[u8]) -> Option<Self> {
-        let (name, suffix) = file_name.split_at_checked(36)?;
+        let (name, suffix) = file_name.split_at_checked(NAME_LEN)?;
         ObjectName::parse(std::str::from_utf8(name).ok()?)?;
         let (role, suffix) = match suffix.strip_prefix(MARKER.as_bytes()) {
             Some(suffix) => (Self::Marker, suffix),

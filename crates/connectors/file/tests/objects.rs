@@ -487,6 +487,35 @@ fn clearing_spares_the_files_of_others_and_removes_leftovers() {
 }
 
 #[test]
+fn clearing_goes_on_past_what_cannot_be_removed() {
+    let store = Store::on_disk();
+    let keys = [store.put(b"first"), store.put(b"kept"), store.put(b"last")];
+    let marker = store.marker(&keys[1]);
+    fs::remove_file(&marker).expect("it is there");
+    fs::create_dir(&marker).expect("room");
+    let error = store.close(None).expect_err("a directory is no file");
+    assert_eq!(error.path(), Some(marker.as_path()));
+    let name = keys[1].as_text().expect("a name");
+    // Its data stays with the marker.
+    let mut names = store.names();
+    names.sort();
+    assert_eq!(names, [name.to_owned(), format!("{name}.ready")]);
+}
+
+#[test]
+fn a_directory_that_is_a_link_is_emptied_and_stays() {
+    let parent = directory_on_disk().expect("a directory");
+    let target = parent.path().join("target");
+    fs::create_dir(&target).expect("room");
+    symlink(&target, parent.path().join("objects")).expect("room");
+    let store = Store::new(parent);
+    store.put(b"object");
+    store.close(None).expect("the objects are removed");
+    assert!(store.names().is_empty());
+    assert!(store.path.is_symlink());
+}
+
+#[test]
 fn options_are_kept_and_only_those_that_differ_are_told() {
     let parent = directory_in_memory().expect("a directory");
     let told = |config: &Config| FACTORY.open(config).expect("it opens").config();
