@@ -6,6 +6,7 @@ import asyncio
 import bisect
 import copy
 import decimal
+import functools
 import math
 import operator
 import pickle
@@ -118,6 +119,16 @@ def test_isinstance_of_a_proxy_of_a_class(proxy_class):
     assert not issubclass(str, proxy)
     with pytest.raises(TypeError):
         isinstance(5, proxy_class(lambda: 5))
+
+
+def test_dispatch_by_class_sees_the_target(proxy_class):
+    @functools.singledispatch
+    def kind(value):
+        return 'other'
+
+    kind.register(int)(lambda value: 'int')
+    assert kind(proxy_class(lambda: 5)) == 'int'
+    assert kind(proxy_class(lambda: 'text')) == 'other'
 
 
 # --- Patterns -----------------------------------------------------------------------------------

@@ -188,6 +188,8 @@ def test_tables(proxy_class):
     assert (proxy + 1).equals(table + 1)
     assert (np.sqrt(proxy)).equals(np.sqrt(table))
     assert np.asarray(proxy).shape == (2, 2)
+    assert (table + proxy).equals(table * 2)
+    assert (table == proxy).all(axis=None)
     assert pd.concat([extract(proxy), table]).shape == (4, 2)
     proxy['c'] = 5
     assert table['c'].tolist() == [5, 5]

@@ -158,3 +158,20 @@ def test_shared_proxies_stay_shared(proxy_class):
 def test_a_pickle_holds_no_target(proxy_class):
     proxy = proxy_class(list, target=['x' * 10_000])
     assert len(pickle.dumps(proxy)) < 200
+
+
+def test_cloudpickle_takes_local_subclasses():
+    class Local(Proxy):
+        __slots__ = ('own',)
+
+        def __reduce__(self):
+            return type(self), (self.__proxy_factory__,)
+
+        def method(self):
+            return 'method', super().__len__()
+
+    clone = pickle.loads(cloudpickle.dumps(Local(lambda: [1, 2])))
+    clone.own = 'own'
+    assert clone.method() == ('method', 2)
+    assert clone.own == 'own'
+    assert clone == [1, 2]
