@@ -1,7 +1,7 @@
-//! The words every part of proxystore shares: connectors, keys, payloads, errors.
+//! The vocabulary that every part of proxystore shares: connectors, keys, payloads, errors.
 //!
-//! This crate knows nobody: no runtime, no interpreter, no environment and no clock. Time comes in
-//! as [`Deadline`]s, bytes as [`Payload`]s, settings as [`Config`]s.
+//! This crate knows no runtime, interpreter, environment or clock, and of the workspace only raw
+//! memory. Time comes in as [`Deadline`]s, bytes as [`Payload`]s, settings as [`Config`]s.
 //!
 //! # Layout
 //!
