@@ -677,6 +677,8 @@ def test_as_metaclass():
     assert type(Derived) is Meta
 
 
+# From Python 3.12 on, asking for a Sequence asks for a ByteString, which is deprecated.
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
 def test_abstract_classes_that_every_proxy_belongs_to(proxy_class):
     proxy = proxy_class(lambda: 5)
     members = {
