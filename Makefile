@@ -22,7 +22,7 @@ help: ## Show this text
 demo: $(VENV)/.release ## Set up, then show a producer and a consumer exchanging real data
 	$(BIN)/python examples/demo.py
 
-test: test-python test-rust ## Set up and run all the tests
+test: test-rust test-python ## Set up and run all the tests
 
 test-python: $(VENV)/.native $(UPSTREAM)/.ready
 	$(BIN)/python -m pytest
