@@ -1,4 +1,4 @@
-"""Stores: objects in, keys and proxies out, and the stores of this process by name."""
+"""Stores, and the registry of the stores of this process by name."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def get_or_create_store(store_config: StoreConfig, *, register: bool = True) -> 
 
 
 def register_store(store: Store[Any], exist_ok: bool = False) -> None:
-    """Register a store under its name, for the proxies of this process to find it.
+    """Register a store under its name, so that the proxies of this process find it.
 
     Args:
         store: Store to register.
-        exist_ok: Take the place of a store of this name.
+        exist_ok: Replace a store of this name.
 
     Raises:
         StoreExistsError: If the name is taken and `exist_ok` is not set.
@@ -118,11 +118,11 @@ def store_registration(*stores: Store[Any], exist_ok: bool = False) -> Generator
     """Register stores while a block of code runs.
 
     They are unregistered at the end of the block, however it ends. Stores
-    whose place they took are registered again.
+    that they replaced are registered again.
 
     Args:
         stores: Stores to register. All of them are, or none.
-        exist_ok: Take the place of stores of the same names.
+        exist_ok: Replace stores of the same names.
 
     Raises:
         StoreExistsError: If a name is taken and `exist_ok` is not set.

@@ -1,7 +1,7 @@
 """Threads that get objects before they are needed.
 
-A few threads serve the whole process. They are daemons: what they do when the
-interpreter ends, nobody waits for any more.
+A few daemon threads serve the whole process. The exit of the interpreter waits for them only
+briefly.
 """
 
 from __future__ import annotations

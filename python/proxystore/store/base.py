@@ -1,4 +1,4 @@
-"""Stores: objects in, keys and proxies out."""
+"""Stores: put objects into a connector, get keys and proxies of them."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ _EVICT_AND_LIFETIME = (
 
 
 class Store(Generic[ConnectorT]):
-    """Puts objects into a connector, and makes keys and proxies of them.
+    """Keeps objects in a connector and makes proxies of them.
 
-    A store can be used by several threads. It cannot be pickled: its
-    `config()` can, and so can its proxies, which bring it along.
+    Threads may share a store. A store cannot be pickled, but its `config()`
+    and its proxies can: the process that uses them makes the store again.
 
     Args:
-        name: Name of the store. Proxies find it by its name in their process.
-        connector: Where the objects are kept.
+        name: Name of the store, by which proxies find it in a process.
+        connector: Connector that keeps the objects.
         serializer: Serializer to use instead of
             [`serialize`][proxystore.serialize.serialize].
         deserializer: Deserializer to use instead of
@@ -97,7 +97,7 @@ class Store(Generic[ConnectorT]):
 
     Attributes:
         connector: The connector.
-        cache: The objects that were got last.
+        cache: Deserialized objects that were used last.
 
     Raises:
         StoreExistsError: If `register` is set and the name is taken.
@@ -177,7 +177,7 @@ class Store(Generic[ConnectorT]):
 
     @property
     def metrics(self) -> StoreMetrics | None:
-        """Measurements of the operations, or `None` if the store does not measure."""
+        """Measurements of the operations, or `None` if metrics are off."""
         return self._metrics
 
     @property
@@ -193,8 +193,8 @@ class Store(Generic[ConnectorT]):
     def close(self, *args: Any, **kwargs: Any) -> None:
         """Close the connector, and unregister the store if it is registered.
 
-        Closing again does nothing. What else is done with a closed store is
-        an error of its connector.
+        Closing again does nothing. Any other use of a closed store raises
+        what the connector raises, as a rule `ConnectorClosedError`.
 
         Args:
             args: Positional arguments of the connector's `close()`.
@@ -204,7 +204,7 @@ class Store(Generic[ConnectorT]):
         self.connector.close(*args, **kwargs)
 
     def config(self) -> StoreConfig:
-        """Configuration from which the store can be made again.
+        """Return the configuration from which the store can be made again.
 
         Returns:
             A new configuration. The connector's options in it are those that
@@ -222,7 +222,8 @@ class Store(Generic[ConnectorT]):
         Raises:
             StoreExistsError: If the store is to register itself and its name
                 is taken.
-            ValueError: If there is no such connector, or an option is wrong.
+            ValueError: If the kind of the connector is unknown, or an option
+                is wrong.
         """
         return cls(
             name=config.name,
@@ -246,17 +247,19 @@ class Store(Generic[ConnectorT]):
         polling_interval_limit: float | None = None,
         polling_timeout: float | None = None,
     ) -> Future[T]:  # pyright: ignore[reportInvalidTypeVarUse]
-        """Make a place for an object that comes later.
+        """Make a future: a key now, whose object is set later.
 
         Args:
-            evict: Evict the object once it has been got.
+            evict: Evict the object once the future's proxy or result has been
+                resolved.
             serializer: Serializer to use instead of the store's.
             deserializer: Deserializer to use instead of the store's.
-            polling_interval: Seconds between the first two attempts of who
-                waits for the object.
+            polling_interval: Seconds between the first two attempts to get
+                the object.
             polling_backoff_factor: Factor by which the interval grows with
                 each attempt.
-            polling_interval_limit: Seconds of the longest interval.
+            polling_interval_limit: Longest interval, in seconds. `None` is no
+                limit.
             polling_timeout: Seconds after which the object counts as
                 missing. `None` waits for ever.
 
@@ -337,13 +340,13 @@ class Store(Generic[ConnectorT]):
 
         Args:
             key: Key of the object.
-            deserializer: Deserializer to use instead of the store's. An
-                object that is cached was deserialized before.
+            deserializer: Deserializer to use instead of the store's. It is not
+                called for an object that is cached.
             default: What to return if the object is not there.
 
         Returns:
-            The object. It is cached, and whoever gets it next from this store
-            is given the same object.
+            The object. It is cached: the next `get()` returns the same
+            object.
 
         Raises:
             SerializationError: If the object cannot be deserialized.
@@ -417,14 +420,14 @@ class Store(Generic[ConnectorT]):
         Args:
             obj: Object to put.
             evict: Evict the object once a proxy has been resolved.
-            lifetime: Lifetime at whose end the object is evicted.
+            lifetime: Lifetime that evicts the object when it ends.
             serializer: Serializer to use instead of the store's.
             deserializer: Deserializer for the proxy to use instead of the
                 store's.
             populate_target: Let the proxy hold the object from the start.
-                `None` is as the store does.
-            skip_nonproxiable: Return an object that no proxy can stand for
-                instead of raising.
+                `None` takes the store's setting.
+            skip_nonproxiable: Return `None` and `bool` objects, which cannot be
+                proxied, as they are instead of raising.
             kwargs: Keyword arguments of the connector's `put()`.
 
         Returns:
@@ -500,14 +503,14 @@ class Store(Generic[ConnectorT]):
         Args:
             objs: Objects to put.
             evict: Evict each object once a proxy of it has been resolved.
-            lifetime: Lifetime at whose end the objects are evicted.
+            lifetime: Lifetime that evicts the objects when it ends.
             serializer: Serializer to use instead of the store's.
             deserializer: Deserializer for the proxies to use instead of the
                 store's.
             populate_target: Let the proxies hold the objects from the start.
-                `None` is as the store does.
-            skip_nonproxiable: Return objects that no proxy can stand for as
-                they are instead of raising.
+                `None` takes the store's setting.
+            skip_nonproxiable: Return `None` and `bool` objects, which cannot be
+                proxied, as they are instead of raising.
             kwargs: Keyword arguments of the connector's `put_batch()`.
 
         Returns:
@@ -553,12 +556,12 @@ class Store(Generic[ConnectorT]):
         lifetime: Lifetime | None = None,
         deserializer: DeserializerT | None = None,
     ) -> Proxy[T]:  # pyright: ignore[reportInvalidTypeVarUse]
-        """Make a proxy of an object that has been put.
+        """Make a proxy of the object of a key.
 
         Args:
             key: Key of the object. It need not be there yet.
             evict: Evict the object once a proxy has been resolved.
-            lifetime: Lifetime at whose end the object is evicted.
+            lifetime: Lifetime that evicts the object when it ends.
             deserializer: Deserializer for the proxy to use instead of the
                 store's.
 
@@ -622,14 +625,14 @@ class Store(Generic[ConnectorT]):
         Args:
             obj: Object to put.
             evict: Evict the object once a proxy has been resolved.
-            lifetime: Lifetime at whose end the object is evicted.
+            lifetime: Lifetime that evicts the object when it ends.
             serializer: Serializer to use instead of the store's.
             deserializer: Deserializer for the proxy to use instead of the
                 store's.
             populate_target: Let the proxy hold the object from the start.
-                `None` is as the store does.
-            skip_nonproxiable: Return an object that no proxy can stand for
-                instead of raising.
+                `None` takes the store's setting.
+            skip_nonproxiable: Return `None` and `bool` objects, which cannot be
+                proxied, as they are instead of raising.
             kwargs: Keyword arguments of the connector's `put()`.
 
         Returns:
@@ -688,7 +691,7 @@ class Store(Generic[ConnectorT]):
         skip_nonproxiable: bool = True,
         **kwargs: Any,
     ) -> OwnedProxy[T] | NonProxiableT:
-        """Put an object and make a proxy that owns it: the object goes when the proxy goes.
+        """Put an object and make a proxy that owns it: it is evicted when the proxy is deleted.
 
         Args:
             obj: Object to put.
@@ -696,9 +699,9 @@ class Store(Generic[ConnectorT]):
             deserializer: Deserializer for the proxy to use instead of the
                 store's.
             populate_target: Let the proxy hold the object from the start.
-                `None` is as the store does.
-            skip_nonproxiable: Return an object that no proxy can stand for
-                instead of raising.
+                `None` takes the store's setting.
+            skip_nonproxiable: Return `None` and `bool` objects, which cannot be
+                proxied, as they are instead of raising.
             kwargs: Keyword arguments of the connector's `put()`.
 
         Returns:
@@ -735,7 +738,7 @@ class Store(Generic[ConnectorT]):
 
         Args:
             obj: Object to put.
-            lifetime: Lifetime at whose end the object is evicted.
+            lifetime: Lifetime that evicts the object when it ends.
             serializer: Serializer to use instead of the store's.
             kwargs: Keyword arguments of the connector's `put()`.
 
@@ -744,7 +747,7 @@ class Store(Generic[ConnectorT]):
 
         Raises:
             SerializationError: If the object cannot be serialized.
-            TypeError: If the serializer returns something else than bytes.
+            TypeError: If the serializer does not return a bytes-like object.
         """
         if self._metrics is not None:
             key = self._put_measured(self._metrics, obj, serializer, kwargs)
@@ -771,7 +774,7 @@ class Store(Generic[ConnectorT]):
 
         Args:
             objs: Objects to put.
-            lifetime: Lifetime at whose end the objects are evicted.
+            lifetime: Lifetime that evicts the objects when it ends.
             serializer: Serializer to use instead of the store's.
             kwargs: Keyword arguments of the connector's `put_batch()`.
 
@@ -781,7 +784,7 @@ class Store(Generic[ConnectorT]):
         Raises:
             SerializationError: If an object cannot be serialized. None is
                 put then.
-            TypeError: If the serializer returns something else than bytes.
+            TypeError: If the serializer does not return a bytes-like object.
         """
         started = perf_counter_ns()
         data = [self._serialize(obj, serializer) for obj in objs]
@@ -808,7 +811,7 @@ class Store(Generic[ConnectorT]):
         *,
         serializer: SerializerT | None = None,
     ) -> None:
-        """Put the object of a key that exists already, in place of another if there is one.
+        """Put an object under a key that was made before, replacing what is there.
 
         Args:
             key: Key of the object.
@@ -818,7 +821,7 @@ class Store(Generic[ConnectorT]):
         Raises:
             NotImplementedError: If the connector cannot defer objects.
             SerializationError: If the object cannot be serialized.
-            TypeError: If the serializer returns something else than bytes.
+            TypeError: If the serializer does not return a bytes-like object.
         """
         connector = self._deferrable()
         started = perf_counter_ns()
@@ -851,7 +854,7 @@ class Store(Generic[ConnectorT]):
             raise
 
     def _current_config(self) -> StoreConfig:
-        """Configuration for factories, which they share as long as it does not change."""
+        """Return the configuration that factories share as long as it does not change."""
         connector = self.connector
         options = connector.config()
         shared = self._shared_config
@@ -918,7 +921,7 @@ class Store(Generic[ConnectorT]):
             raise SerializationError(msg) from error
 
     def _locate(self, error: Exception, key: ConnectorKeyT | None = None) -> None:
-        """Say in an error of the connector whose it is, and over which object it arose."""
+        """Note in an error of the connector which store and which key it is about."""
         if not isinstance(error, NotImplementedError):
             where = '' if key is None else f' with key={key!r}'
             error.add_note(f'In Store(name="{self._name}", connector={self.connector!r}){where}.')

@@ -1,4 +1,4 @@
-"""Cache of the objects used last."""
+"""Cache of the most recently used objects."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class _Entry(Generic[ValueT]):
 
 
 class LRUCache(Generic[KeyT, ValueT]):
-    """Cache that drops what was not used for the longest time. For several threads.
+    """Cache that drops the least recently used value. Threads may share it.
 
     Args:
-        maxsize: Number of values that are kept. With 0 none is.
+        maxsize: Number of values that are kept. 0 keeps none.
 
     Attributes:
         maxsize: Number of values that are kept.
@@ -99,10 +99,10 @@ class LRUCache(Generic[KeyT, ValueT]):
         return entry.value
 
     def set(self, key: KeyT, value: ValueT) -> None:
-        """Keep a value, and drop the one not used for the longest time if there are too many.
+        """Keep a value, and drop the least recently used one if there are too many.
 
         Args:
-            key: Key of the value. A value that it already has is replaced.
+            key: Key of the value, replacing the value that it has.
             value: Value to keep.
         """
         if self.maxsize == 0:

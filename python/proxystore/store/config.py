@@ -111,7 +111,7 @@ class ConnectorConfig(_Config):
         """Make the connector.
 
         Raises:
-            ValueError: If there is no such connector, or an option is wrong.
+            ValueError: If the kind is unknown, or an option is wrong.
             TypeError: If an option is unknown.
         """
         connector_type = self.get_connector_type()
@@ -203,8 +203,8 @@ class StoreConfig(_Config):
 
         Raises:
             OSError: If the file cannot be written.
-            TypeError: If a value cannot be expressed in TOML, as a
-                serializer. The file is left as it was then.
+            TypeError: If a value, such as a serializer, cannot be expressed in
+                TOML. The file is left as it was.
         """
         path = pathlib.Path(filepath)
         content = dumps(self)

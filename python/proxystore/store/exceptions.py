@@ -4,7 +4,7 @@
 StoreError
 ├── ProxyStoreFactoryError      a proxy was not made by a store
 └── StoreExistsError            the name of a store is taken
-NonProxiableTypeError           no proxy can stand for an object of this type
+NonProxiableTypeError           objects of this type cannot be proxied
 ProxyResolveMissingKeyError     the object of a proxy is not there
 ```
 """
@@ -68,7 +68,7 @@ class ProxyResolveMissingKeyError(Exception):
 
 
 class NonProxiableTypeError(Exception):
-    """No proxy can stand for an object of this type, as `None` and `bool`.
+    """Objects of this type cannot be proxied: `None` and `bool`.
 
-    Programs compare such objects by identity, which a proxy cannot imitate.
+    Programs compare them by identity (`x is None`), which no proxy can imitate.
     """

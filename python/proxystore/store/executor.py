@@ -74,20 +74,20 @@ class ProxyType:
 class StoreExecutor(Executor):
     """Executor that passes arguments and results through a store.
 
-    The arguments that `should_proxy` names are put into the store, and the
-    function is given proxies of them; they are evicted when it is done. Its
-    result is put into the store by the worker if `should_proxy` names it, and
-    the future's result is a proxy of it. Arguments that are proxies already
-    are passed as they are, and so is what no proxy can stand for.
+    Arguments that `should_proxy` accepts are put into the store, and the
+    function is given proxies of them; they are evicted when it is done. If
+    `should_proxy` accepts the function's result, the worker puts it into the
+    store, and the future's result is a proxy of it. Proxies, `None` and
+    `bool` are passed as they are.
 
     Args:
         executor: Executor that runs the functions, or a client with a
             `submit()` like an executor's.
         store: Store to pass objects through.
-        should_proxy: Tells of an object whether to pass it by proxy. It is
-            sent to the workers. `None` is none.
+        should_proxy: Function that tells whether to pass an object by proxy.
+            It is sent to the workers. `None` passes no object by proxy.
         ownership: Let the proxy of a result own it, so that it is evicted
-            when the proxy goes.
+            when the proxy is deleted.
         close_store: Close the store at `shutdown()`.
 
     Attributes:
@@ -201,7 +201,7 @@ class StoreExecutor(Executor):
             self.store.evict(key)
 
     def _pass(self, item: Any, keys: list[ConnectorKeyT]) -> Any:
-        """An argument or a proxy of it, whose key is added to `keys`."""
+        """Return an argument, or a proxy of it whose key is added to `keys`."""
         if is_proxy(item) or not self.should_proxy(item):
             return item
         passed: Any = self.store.proxy(item, skip_nonproxiable=True)

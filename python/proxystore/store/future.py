@@ -1,4 +1,4 @@
-"""Objects that come later."""
+"""Futures: objects that are set after their keys are made."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _STATE_FIELDS = ('_factory', '_serializer')
 
 
 class Future(Generic[T]):
-    """Place in a store for an object that comes later.
+    """Object of a store that is set later. Made by `Store.future()`.
 
-    Futures and their proxies can be sent to other processes: one that waits
-    for the object, and one that sets it. Made by `Store.future()`.
+    Futures and their proxies can be sent to other processes: one sets the
+    object, others wait for it.
 
     Args:
         factory: Factory that waits for the object.
@@ -56,10 +56,10 @@ class Future(Generic[T]):
         return self._factory.resolve()
 
     def set_result(self, obj: T) -> None:
-        """Put the object in its place.
+        """Set the object.
 
         Args:
-            obj: Object that is waited for. It replaces one set before.
+            obj: Object to put. It replaces one set before.
 
         Raises:
             SerializationError: If the object cannot be serialized.

@@ -177,7 +177,7 @@ class ContextLifetime:
 
 
 class LeaseLifetime(ContextLifetime):
-    """Lifetime that ends at a time, unless it is extended before.
+    """Lifetime that ends at a certain time, which can be extended.
 
     The objects are evicted by a thread of this process, which does not keep
     the process from exiting: a lease that has not expired at exit leaves its
@@ -186,11 +186,12 @@ class LeaseLifetime(ContextLifetime):
 
     Args:
         store: Store of the objects.
-        expiry: Time of the end, or seconds until then.
+        expiry: When the lifetime ends: a time, or a duration from now (a
+            number is seconds). A time without a zone is local.
         name: Name of the lifetime in logs. `None` is a random one.
 
     Raises:
-        TypeError: If the expiry is none of these.
+        TypeError: If the expiry is neither a datetime, a timedelta nor a number.
     """
 
     def __init__(
@@ -222,11 +223,12 @@ class LeaseLifetime(ContextLifetime):
         """Move the end.
 
         Args:
-            expiry: Time of the new end, or seconds to add to the present one.
+            expiry: New end: a time, or a duration to add to the present end (a
+                number is seconds).
 
         Raises:
             RuntimeError: If the lifetime has ended.
-            TypeError: If the expiry is none of these.
+            TypeError: If the expiry is neither a datetime, a timedelta nor a number.
         """
         with self._changed:
             _refuse_ended(self._done)
@@ -248,7 +250,7 @@ class LeaseLifetime(ContextLifetime):
 
 
 class StaticLifetime:
-    """Lifetime of the process. There is one of it.
+    """Lifetime of the process, a singleton.
 
     Its objects are evicted, and their stores closed, when the interpreter
     exits.
@@ -279,7 +281,7 @@ class StaticLifetime:
 
     @classmethod
     def _begin_anew(cls) -> None:
-        """Leave to the parent of a forked child what was bound before the fork."""
+        """Forget, in a forked child, what its parent bound before the fork."""
         cls._lock = threading.RLock()
         self = cls._instance
         if self is not None:

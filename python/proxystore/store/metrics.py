@@ -75,7 +75,7 @@ class Metrics:
     """Measurements of the operations on one object, or on one batch of objects.
 
     Attributes:
-        attributes: Facts about the object, as its size.
+        attributes: Properties of the object, such as its size.
         counters: How often something happened.
         times: Times of the operations.
     """
@@ -106,12 +106,12 @@ class StoreMetrics:
         self._metrics: dict[int, Metrics] = defaultdict(Metrics)
 
     def add_attribute(self, name: str, key: KeyT, value: Any) -> None:
-        """Note a fact about an object, in place of the fact of this name.
+        """Set a property of an object.
 
         Args:
-            name: Name of the fact.
+            name: Name of the property.
             key: Key of the object, or keys of the batch.
-            value: Value of the fact.
+            value: Its value, which replaces an earlier one.
         """
         self._metrics[_hash_key(key)].attributes[name] = value
 
@@ -136,7 +136,7 @@ class StoreMetrics:
         self._metrics[_hash_key(key)].times[name].add_time(time_ms)
 
     def aggregate_times(self) -> dict[str, TimeStats]:
-        """Put together the times of all objects.
+        """Combine the times of all objects.
 
         Returns:
             Times by the name of the operation.

@@ -1,11 +1,11 @@
 """Proxies with the rules of ownership: one owner, many readers or one writer.
 
-An `OwnedProxy` owns its object: when the proxy goes, the object is evicted.
-Of an owner can be borrowed either any number of `RefProxy`, or one
+An `OwnedProxy` owns its object: when the proxy is deleted, the object is
+evicted. An owner can lend either any number of `RefProxy`, to read, or one
 `RefMutProxy`, which may `update()` the object.
 
-A reference is sent by pickling it, and then it is the receiver who has it:
-the sender's own can no longer be used.
+Pickling a reference moves it to the receiver: the sender can no longer use
+it.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ class BaseRefProxyError(Exception):
 
 
 class MutableBorrowError(BaseRefProxyError):
-    """A writer and somebody else would have the object at the same time."""
+    """The object is borrowed in a way that excludes this: one writer, or any number of readers."""
 
 
 class ReferenceNotOwnedError(BaseRefProxyError):
-    """Only an owner, or a writer, can do this."""
+    """The operation needs the owner of the object, or a writer, and the proxy is neither."""
 
 
 class ReferenceInvalidError(BaseRefProxyError):
@@ -104,8 +104,8 @@ class BaseRefProxy(Proxy[T]):
 
     Args:
         factory: Factory that a store made.
-        cache_defaults: Keep the class and the hash of the target for when
-            the proxy is unresolved elsewhere.
+        cache_defaults: Send the class and the hash of the target along, so
+            that the proxy need not be resolved to answer these.
         target: Object that the proxy holds from the start.
     """
 
@@ -149,12 +149,12 @@ class BaseRefProxy(Proxy[T]):
 
 
 class OwnedProxy(BaseRefProxy[T]):
-    """Proxy that owns its object: the object is evicted when the proxy goes.
+    """Proxy that owns its object: the object is evicted when the proxy is deleted.
 
     Args:
         factory: Factory that a store made.
-        cache_defaults: Keep the class and the hash of the target for when
-            the proxy is unresolved elsewhere.
+        cache_defaults: Send the class and the hash of the target along, so
+            that the proxy need not be resolved to answer these.
         target: Object that the proxy holds from the start.
     """
 
@@ -219,8 +219,8 @@ class RefProxy(_BorrowedProxy[T]):
 
     Args:
         factory: Factory that a store made.
-        cache_defaults: Keep the class and the hash of the target for when
-            the proxy is unresolved elsewhere.
+        cache_defaults: Send the class and the hash of the target along, so
+            that the proxy need not be resolved to answer these.
         owner: Proxy that owns the object, if it is in this process.
         target: Object that the proxy holds from the start.
     """
@@ -233,8 +233,8 @@ class RefMutProxy(_BorrowedProxy[T]):
 
     Args:
         factory: Factory that a store made.
-        cache_defaults: Keep the class and the hash of the target for when
-            the proxy is unresolved elsewhere.
+        cache_defaults: Send the class and the hash of the target along, so
+            that the proxy need not be resolved to answer these.
         owner: Proxy that owns the object, if it is in this process.
         target: Object that the proxy holds from the start.
     """
@@ -250,11 +250,11 @@ def borrow(proxy: OwnedProxy[T], *, populate_target: bool = True) -> RefProxy[T]
         populate_target: Let the reference hold the object if the owner does.
 
     Returns:
-        A reference. There may be others like it.
+        A reference. Others may be borrowed at the same time.
 
     Raises:
         MutableBorrowError: If the object is borrowed for writing.
-        ReferenceInvalidError: If the owner is no longer one.
+        ReferenceInvalidError: If the owner was sent to another process.
         ReferenceNotOwnedError: If the proxy is not an owner.
     """
     if not issubclass(type(proxy), OwnedProxy):
@@ -279,11 +279,11 @@ def mut_borrow(proxy: OwnedProxy[T], *, populate_target: bool = True) -> RefMutP
         populate_target: Let the reference hold the object if the owner does.
 
     Returns:
-        A reference. There is no other while it is there.
+        A reference. While it exists the object cannot be borrowed again.
 
     Raises:
         MutableBorrowError: If the object is borrowed already.
-        ReferenceInvalidError: If the owner is no longer one.
+        ReferenceInvalidError: If the owner was sent to another process.
         ReferenceNotOwnedError: If the proxy is not an owner.
     """
     if not issubclass(type(proxy), OwnedProxy):
@@ -315,7 +315,7 @@ def clone(proxy: OwnedProxy[T]) -> OwnedProxy[T]:
 
     Raises:
         ProxyResolveMissingKeyError: If the object is not in the store.
-        ReferenceInvalidError: If the owner is no longer one.
+        ReferenceInvalidError: If the owner was sent to another process.
         ReferenceNotOwnedError: If the proxy is not an owner.
     """
     if not issubclass(type(proxy), OwnedProxy):
@@ -344,8 +344,8 @@ def clone(proxy: OwnedProxy[T]) -> OwnedProxy[T]:
 def into_owned(proxy: Proxy[T], *, populate_target: bool = True) -> OwnedProxy[T]:
     """Make an owner of a proxy.
 
-    The proxy can still be used, but not longer than the owner. It no longer
-    evicts the object when it is resolved.
+    The proxy can be used as long as the owner exists. Resolving it no longer
+    evicts the object.
 
     Args:
         proxy: Proxy that a store made.
@@ -369,19 +369,20 @@ def into_owned(proxy: Proxy[T], *, populate_target: bool = True) -> OwnedProxy[T
 
 
 def update(proxy: OwnedProxy[T] | RefMutProxy[T], *, serializer: SerializerT | None = None) -> None:
-    """Put what a reference holds in the place of the object in the store.
+    """Replace the object in the store by the reference's, which has been changed.
 
-    Nothing happens if the reference is not resolved: nothing has changed.
+    Nothing happens if the reference is not resolved: it cannot have changed.
 
     Args:
-        proxy: Owner that is not borrowed of, or a reference borrowed for
+        proxy: Owner that has lent nothing, or a reference borrowed for
             writing.
         serializer: Serializer to use instead of the store's.
 
     Raises:
         MutableBorrowError: If the object is borrowed.
         NotImplementedError: If the connector cannot replace objects.
-        ReferenceInvalidError: If the reference is no longer one.
+        ReferenceInvalidError: If the reference was sent to another process,
+            or its scope has ended.
         ReferenceNotOwnedError: If the reference is for reading only.
     """
     kind = type(proxy)
@@ -479,7 +480,7 @@ _owners: dict[int, _Finalizer] = {}
 
 
 def _evict_owned() -> None:
-    """Evict the objects of the owners that are left, for no longer than is bearable at exit."""
+    """Evict the objects of the owners that are left, within a time limit."""
     factories: list[StoreFactory[Any, Any]] = []
     for finalizer in list(_owners.values()):
         owner = finalizer.owner()
@@ -519,7 +520,7 @@ def _new_thread() -> threading.Thread:
 
 
 def _waiting_thread() -> threading.Thread:
-    """The thread that waits for the exit, where none can be started then."""
+    """Return the thread that waits for the exit, where none can be started then."""
     with _counts:
         if not _waiting:
             _waiting.append(_new_thread())

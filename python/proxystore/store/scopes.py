@@ -43,7 +43,8 @@ def mark_refs_out_of_scope(*refs: RefProxy[Any] | RefMutProxy[Any]) -> None:
         refs: Borrowed references. Nothing happens to those that have ended.
 
     Raises:
-        RuntimeError: If one is not a borrowed reference. None is ended then.
+        RuntimeError: If one is not a borrowed reference. No borrow is ended
+            then.
     """
     for ref in refs:
         if not is_borrow(ref):

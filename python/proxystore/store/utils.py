@@ -1,4 +1,4 @@
-"""What can be asked of a proxy that a store made."""
+"""Functions on proxies that a store made."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ T = TypeVar('T')
 
 
 def get_key(proxy: Proxy[T]) -> ConnectorKeyT:
-    """Key of the object of a proxy. Does not resolve it.
+    """Return the key of the object of a proxy. Does not resolve it.
 
     Args:
         proxy: Proxy made by a store.
 
     Returns:
-        Key of its object in the connector of the store.
+        The key of its object in the store's connector.
 
     Raises:
         ProxyStoreFactoryError: If no store made the proxy.
@@ -40,7 +40,8 @@ def get_key(proxy: Proxy[T]) -> ConnectorKeyT:
 def resolve_async(proxy: Proxy[T]) -> None:
     """Begin to get the object of a proxy in the background.
 
-    The first use of the proxy waits for it, and raises what went wrong.
+    The first use of the proxy waits for it and, if that failed, raises the
+    error.
     Nothing happens if the proxy is resolved.
 
     Args:
@@ -64,7 +65,7 @@ def is_proxy(obj: Any) -> TypeGuard[Proxy[Any]]:
 
 
 def store_factory(proxy: Proxy[T]) -> StoreFactory[Any, T]:
-    """Factory of a proxy that a store made.
+    """Return the factory of a proxy that a store made.
 
     Args:
         proxy: Proxy made by a store.
