@@ -36,7 +36,11 @@ def main(wheel: Path) -> None:
         venv.create(directory, with_pip=True)
         bin_dir = Path(directory, 'bin')
         # Nothing but the environment itself is on the path: no compiler, no cargo.
-        environment = {'PATH': str(bin_dir), 'HOME': directory}
+        environment = {
+            'PATH': str(bin_dir),
+            'HOME': directory,
+            'PIP_DISABLE_PIP_VERSION_CHECK': '1',
+        }
         if 'PIP_CONFIG_FILE' in os.environ:
             environment['PIP_CONFIG_FILE'] = os.environ['PIP_CONFIG_FILE']
         python = str(bin_dir / 'python')
