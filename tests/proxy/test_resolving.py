@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import gc
 import os
+import platform
 import signal
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import greenlet
 import pytest
@@ -63,16 +65,29 @@ class Worker(threading.Thread):
         return self._result
 
 
-def until_asleep(worker: threading.Thread) -> None:
-    """Returns when the thread sleeps in a system call, with the interpreter released."""
+def until_asleep(thread: threading.Thread) -> None:
+    """Returns when the thread sleeps on a lock, other than the interpreter's own."""
+    futex = {'x86_64': '202', 'aarch64': '98'}[platform.machine()]
+    state = Path(f'/proc/self/task/{thread.native_id}/syscall')
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        with open(f'/proc/self/task/{worker.native_id}/syscall') as file:
-            number = file.read().split()[0]
-        # 202: futex on x86-64, 98: on AArch64
-        if number in ('202', '98'):
+        number, *arguments = state.read_text().split()
+        if number == futex and not is_in_interpreter(int(arguments[0], 16)):
             return
     pytest.fail('the thread does not fall asleep')
+
+
+def is_in_interpreter(address: int) -> bool:
+    """Whether memory belongs to the interpreter's image, where it keeps its global lock."""
+    image = False
+    for line in Path('/proc/self/maps').read_text().splitlines():
+        span, *_, path = line.split(maxsplit=5)
+        # The zeroed part of the image has no path and comes right after the rest.
+        image = 'python' in Path(path).name if path.startswith('/') else image and len(path) < 3
+        low, high = (int(bound, 16) for bound in span.split('-'))
+        if low <= address < high:
+            return image
+    return False
 
 
 def test_the_factory_runs_once_for_many_threads(proxy_class):
