@@ -114,7 +114,7 @@ impl Local {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(
                 ErrorKind::Closed,
-                "the local connector is closed",
+                "the local connector is closed; open another one",
             ));
         }
         Ok(lock(&self.storage.objects))

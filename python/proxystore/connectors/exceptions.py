@@ -11,6 +11,7 @@ ConnectorError
 ├── ConnectorTimeoutError         (TimeoutError)         the deadline passed
 ├── ConnectorUnavailableError     (ConnectionError)      the server or peer is gone
 ├── InternalError                                        a defect of proxystore: report it
+├── MultiConnectorError           in the module `multi`  no connector accepts the object
 ├── ObjectCorruptedError                                 the bytes found are not the bytes put
 └── UnsupportedOperationError     (NotImplementedError)  this connector cannot do that
 ```

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from typing_extensions import TypedDict
 
-from proxystore.connectors.exceptions import ConnectorConfigError, ConnectorKeyError
+from proxystore.connectors.exceptions import (
+    ConnectorConfigError,
+    ConnectorError,
+    ConnectorKeyError,
+)
 from proxystore.connectors.protocols import Connector
 from proxystore.serialize import BytesLike
 from proxystore.utils.environment import hostname
@@ -38,8 +42,8 @@ logger = logging.getLogger(__name__)
 KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
 
 
-class MultiConnectorError(Exception):
-    """No connector takes the object, or the connector of a key is not there."""
+class MultiConnectorError(ConnectorError):
+    """No policy accepts the object, or the connector of a key is unknown or dormant here."""
 
 
 class PolicyDict(TypedDict):
@@ -59,7 +63,7 @@ ConnectorPolicyConfig = tuple[str, dict[str, Any], PolicyDict]
 
 @dataclasses.dataclass
 class Policy:
-    """Which objects a connector takes.
+    """Which objects a connector accepts.
 
     Attributes:
         priority: Of several connectors that take an object, the one with the
@@ -67,12 +71,12 @@ class Policy:
         host_pattern: Regular expressions, of which one must match the whole
             name of a host where the connector can be used. `None` is any
             host.
-        min_size_bytes: Bytes of the smallest object.
-        max_size_bytes: Bytes of the largest object.
-        subset_tags: Tags of which those that `put()` is given as
-            `subset_tags` must be a subset.
-        superset_tags: Tags of which those that `put()` is given as
-            `superset_tags` must be a superset.
+        min_size_bytes: Size of the smallest object, in bytes.
+        max_size_bytes: Size of the largest object, in bytes.
+        subset_tags: Tags that must include all tags which `put()` is given
+            as `subset_tags`.
+        superset_tags: Tags that must all be among those which `put()` is
+            given as `superset_tags`.
     """
 
     priority: int = 0
@@ -412,10 +416,14 @@ class MultiConnector:
         if self.dormant_connectors is not None and key.connector_name in self.dormant_connectors:
             msg = (
                 f'The connector associated with {key} is dormant. '
-                f'Its policy does not allow its use on this host, {hostname()}.'
+                f'Its policy does not allow its use on this host, {hostname()}: '
+                'see its host_pattern.'
             )
         else:
-            msg = f'The connector which created {key} does not exist.'
+            msg = (
+                f'The connector which created {key} does not exist. '
+                f'This MultiConnector has {self.connectors_by_priority}.'
+            )
         raise MultiConnectorError(msg)
 
 

@@ -13,7 +13,7 @@ use crate::marker::MarkerError;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It was closed before.
-    #[error("the file connector is closed")]
+    #[error("the file connector is closed; open another one on the directory")]
     Closed {
         /// The connector's directory.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum FileError {
         key: Key,
     },
     /// Somebody holds the directory's lock.
-    #[error("another process keeps the directory locked")]
+    #[error("another process keeps the directory locked; try again, or see what lslocks(8) shows")]
     Locked {
         /// The directory.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// An object is replaced faster than it can be opened.
-    #[error("the object was replaced whenever it was about to be read")]
+    #[error("the object was replaced each time it was about to be read; try again")]
     Replaced {
         /// The object's key.
         key: Key,
@@ -111,9 +111,15 @@ impl From<FileError> for Error {
         match error {
             FileError::Closed { path } => Self::new(ErrorKind::Closed, message).with_path(path),
             FileError::Corrupted { key, path, problem } => {
-                let kind = match problem {
-                    Mismatch::Marker(MarkerError::TooNew { .. }) => ErrorKind::Unsupported,
-                    _ => ErrorKind::Corrupted,
+                let (kind, message) = match problem {
+                    Mismatch::Marker(MarkerError::TooNew { .. }) => (
+                        ErrorKind::Unsupported,
+                        format!("the object cannot be read: {problem}"),
+                    ),
+                    _ => (
+                        ErrorKind::Corrupted,
+                        format!("{message}; evict it and put it again"),
+                    ),
                 };
                 Self::new(kind, message).with_key(&key).with_path(path)
             }
@@ -137,7 +143,9 @@ impl From<FileError> for Error {
                         format!("{action} is not permitted; check who owns store_dir and its mode")
                     }
                     io::ErrorKind::NotFound => {
-                        format!("{action} failed, as the directory is gone")
+                        format!(
+                            "{action} failed, as the directory is gone; open the connector again"
+                        )
                     }
                     _ => message,
                 };
