@@ -22,10 +22,6 @@ class Subclass(Proxy):
         return 'property'
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line('markers', 'beyond_upstream: what the original does not do')
-
-
 @pytest.fixture(params=[Proxy, Subclass], ids=['Proxy', 'subclass'])
 def proxy_class(request: pytest.FixtureRequest) -> Any:
     return request.param
