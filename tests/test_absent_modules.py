@@ -88,7 +88,7 @@ def test_console_scripts_of_absent_parts_are_absent() -> None:
     assert not [script for script in scripts if script.name.startswith('proxystore-')]
 
 
-def test_extras_exist(upstream: Interpreter) -> None:
+def test_extras_of_upstream_exist(upstream: Interpreter) -> None:
     theirs = upstream.run(
         """
         import importlib.metadata

@@ -377,7 +377,7 @@ def test_damaged_object_is_never_returned(
     assert store.get(other) == 'other'
 
 
-def test_missing_object(store: Store[Any]) -> None:
+def test_missing_object_is_named(store: Store[Any]) -> None:
     key = store.put('x')
     proxy = store.proxy_from_key(key)
     store.evict(key)

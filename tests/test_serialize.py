@@ -295,7 +295,7 @@ def test_deserialize_takes_only_bytes(obj):
 
 
 @pytest.mark.parametrize('data', [b'', b'\n', b'P', b'XX\nabc', b'XX', b'PKabc', b'\nPK\n.', b'no'])
-def test_unknown_identifier(data, upstream):
+def test_unknown_identifier_is_named(data, upstream):
     with pytest.raises(SerializationError, match='Unknown identifier'):
         deserialize(data)
     message = upstream.run(
@@ -326,7 +326,7 @@ def test_unknown_identifier(data, upstream):
         (b'PL\nabc', 'polars'),
     ],
 )
-def test_damaged_body(data, name):
+def test_damaged_body_is_an_error(data, name):
     for wrapped in (data, bytearray(data), memoryview(data)):
         with pytest.raises(SerializationError, match=f'using the {name} serializer') as caught:
             deserialize(wrapped)

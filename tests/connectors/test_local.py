@@ -51,7 +51,7 @@ def test_keys_are_random_uuids_that_pickle_and_hash():
         assert pickle.loads(pickle.dumps(key)) == key
 
 
-def test_deferred_object():
+def test_deferred_object_is_there_once_it_is_set():
     connector = LocalConnector()
     key = connector.new_key()
     assert not connector.exists(key)
@@ -86,7 +86,7 @@ def test_config_holds_only_what_differs_from_the_defaults():
     assert LocalConnector.from_config({}).get(key) is None
 
 
-def test_unknown_option():
+def test_unknown_option_is_refused():
     with pytest.raises(TypeError, match='other'):
         LocalConnector.from_config({'other': 1})
 

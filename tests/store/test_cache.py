@@ -35,7 +35,7 @@ def test_none_is_a_value():
     assert cache.get('a', 5) is None
 
 
-def test_default_size():
+def test_sixteen_values_are_kept_by_default():
     assert LRUCache().maxsize == 16
 
 
@@ -47,7 +47,7 @@ def test_no_size_keeps_nothing():
     assert (cache.hits, cache.misses) == (0, 1)
 
 
-def test_negative_size():
+def test_negative_size_is_refused():
     with pytest.raises(ValueError, match='Cache size'):
         LRUCache(-1)
 

@@ -29,7 +29,7 @@ from proxystore.warnings import NewerFormatWarning
         (f'{__name__}.Outer.Connector', None),
     ],
 )
-def test_kinds(kind, expected):
+def test_kind_is_an_import_path_or_a_short_name(kind, expected):
     assert ConnectorConfig(kind=kind).get_connector_type() is (expected or Outer.Connector)
 
 
@@ -74,12 +74,12 @@ def test_own_connector_classes_are_found_again():
         ({'connector': 5}, 'connector'),
     ],
 )
-def test_wrong_fields(fields, wrong):
+def test_wrong_field_is_named(fields, wrong):
     with pytest.raises(ValidationError, match=wrong):
         StoreConfig(**{'name': 'x', 'connector': {'kind': 'local'}, **fields})
 
 
-def test_toml(tmp_path, upstream):
+def test_toml_survives_here_and_in_upstream(tmp_path, upstream):
     config = StoreConfig(
         name='größe',
         connector=ConnectorConfig(kind='local', options={'include_data_in_config': True}),

@@ -81,7 +81,7 @@ def test_object_cut_short(store):
     assert 'takes 800000 bytes' in str(caught.value.__cause__.__cause__)
 
 
-def test_missing_object(store):
+def test_missing_object_is_named(store):
     key = store.put([1])
     store.evict(key)
     proxy = store.proxy_from_key(key)
@@ -94,7 +94,7 @@ def test_missing_object(store):
     assert (cause.key, cause.store_name) == (key, 'the store')
 
 
-def test_foreign_key(store):
+def test_foreign_key_is_refused(store):
     foreign = FileKey('x') if isinstance(store.connector, LocalConnector) else LocalKey('x')
     for use in (store.get, store.exists, store.evict):
         with pytest.raises(ConnectorKeyError):

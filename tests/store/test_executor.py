@@ -35,7 +35,7 @@ def settle(executor):
     executor.shutdown()
 
 
-def test_policies():
+def test_policies_choose_by_type():
     assert ProxyAlways()(None)
     assert not ProxyNever()(None)
     policy = ProxyType(int, str)
@@ -70,7 +70,7 @@ def test_only_what_the_policy_names(store):
         assert type(executor.submit(sum, [1, 2]).result()) is int
 
 
-def test_without_ownership(store):
+def test_result_without_ownership_outlives_its_proxy(store):
     executor = StoreExecutor(
         ThreadPoolExecutor(1), store, ProxyAlways(), ownership=False, close_store=False
     )
@@ -112,7 +112,7 @@ def test_failure_evicts_the_arguments(store):
     assert store.connector._store == {}
 
 
-def test_map(store):
+def test_map_passes_arguments_and_results_in_order(store):
     executor = StoreExecutor(ThreadPoolExecutor(2), store, ProxyAlways(), close_store=False)
     results = list(executor.map(lambda a, b: [*a, *b], [[1], [2]], [[3], [4]], timeout=30))
     assert [type(result) for result in results] == [OwnedProxy, OwnedProxy]
@@ -133,7 +133,7 @@ def test_map_whose_results_are_not_taken(store):
     assert list(results) == [1, 2]
 
 
-def test_processes(store_dir):
+def test_proxies_pass_between_processes(store_dir):
     array = np.arange(100_000)
     with Store('file', FileConnector(store_dir), register=True) as store:
         executor = StoreExecutor(

@@ -52,14 +52,14 @@ def test_makes_and_registers_the_store(store_dir):
         get_store('file').close()
 
 
-def test_evict(store):
+def test_evicting_factory_gives_its_object_once(store):
     factory = StoreFactory(store.put([1]), store.config(), evict=True)
     assert factory() == [1]
     with pytest.raises(ProxyResolveMissingKeyError):
         factory()
 
 
-def test_missing_object(store):
+def test_missing_object_is_named(store):
     factory = StoreFactory(MISSING, store.config())
     with pytest.raises(ProxyResolveMissingKeyError, match=r"missing.*Store\(name='store'\)") as e:
         factory()
@@ -82,7 +82,7 @@ def test_proxy_resolves_once_the_object_is_there(store):
     assert proxy == [1]
 
 
-def test_deserializer(store):
+def test_deserializer_of_the_factory_is_used(store):
     key = store.put([1])
     assert StoreFactory(key, store.config(), deserializer=lambda d: bytes(d[:2]))() == b'PK'
     failing = StoreFactory(store.put([1]), store.config(), deserializer=lambda _: 1 / 0)

@@ -23,7 +23,7 @@ def store():
         yield store
 
 
-def test_result(store):
+def test_result_is_there_once_it_is_set(store):
     future: Future[list[int]] = store.future()
     assert not future.done()
     future.set_result([1])
@@ -32,7 +32,7 @@ def test_result(store):
     assert future.result() is future.result()
 
 
-def test_proxy_waits(store):
+def test_proxy_waits_for_the_result(store):
     future = store.future(polling_interval=0.001)
     proxy = future.proxy()
     assert not is_resolved(proxy)
@@ -57,13 +57,13 @@ def test_none_is_a_result(store):
     assert future.result() is None
 
 
-def test_timeout(store):
+def test_waiting_ends_at_the_timeout(store):
     future = store.future(polling_interval=0.001, polling_timeout=0.005)
     with pytest.raises(ProxyResolveMissingKeyError):
         future.result()
 
 
-def test_evict(store):
+def test_evicting_future_gives_its_result_once(store):
     future = store.future(evict=True)
     future.set_result([1])
     assert future.result() == [1]
@@ -85,7 +85,7 @@ def test_object_that_cannot_be_serialized(store):
     assert not future.done()
 
 
-def test_between_processes(store_dir, peer):
+def test_another_process_sets_the_result(store_dir, peer):
     with Store('file', FileConnector(store_dir), register=True) as store:
         future = store.future(polling_interval=0.005, polling_timeout=30)
         peer.run(
@@ -94,7 +94,7 @@ def test_between_processes(store_dir, peer):
         assert future.result() == [1, 2]
 
 
-def test_with_upstream(store_dir, upstream):
+def test_upstream_sets_the_result(store_dir, upstream):
     with Store('file', FileConnector(store_dir), register=True) as store:
         future = store.future(polling_timeout=30)
         theirs = upstream.run(

@@ -39,7 +39,7 @@ def wait(lifetime):
     assert lifetime.done()
 
 
-def test_context(store):
+def test_objects_go_when_the_block_ends(store):
     with ContextLifetime(store, name='scope') as lifetime:
         assert isinstance(lifetime, Lifetime)
         assert repr(lifetime) == f'Lifetime(name=scope, store={store})'
@@ -75,7 +75,7 @@ def test_objects_go_when_the_body_raises(store):
 
 
 @pytest.mark.parametrize('make', [ContextLifetime, lambda store: LeaseLifetime(store, FAR)])
-def test_ended_lifetime(store, make):
+def test_ended_lifetime_takes_no_objects(store, make):
     lifetime = make(store)
     lifetime.close()
     lifetime.close()
@@ -90,7 +90,7 @@ def test_proxy_that_no_store_made(store):
             lifetime.add_proxy(Proxy(lambda: 1))
 
 
-def test_close_stores(store):
+def test_close_closes_the_store_when_told(store):
     ContextLifetime(store).close(close_stores=True)
     assert get_store('store') is None
 
@@ -178,7 +178,7 @@ def test_extension_keeps_the_lease_alive(store):
 
 
 @pytest.mark.parametrize('expiry', ['5', None, [1]])
-def test_wrong_expiry(store, expiry):
+def test_expiry_of_another_type_is_refused(store, expiry):
     with pytest.raises(TypeError, match='must be a datetime, a timedelta or seconds'):
         LeaseLifetime(store, expiry)
     with LeaseLifetime(store, FAR) as lease, pytest.raises(TypeError):

@@ -75,7 +75,7 @@ def test_batches_are_known_by_the_sequence_of_their_keys(store):
     assert store.metrics.get_metrics(keys[0]) is None
 
 
-def test_proxies(store):
+def test_proxies_are_measured(store):
     proxy = store.proxy([1], populate_target=False)
     assert counts(store.metrics.get_metrics(proxy)) == dict.fromkeys({*PUT, 'store.proxy'}, 1)
     resolve(proxy)
@@ -107,7 +107,7 @@ def test_times_of_factories_are_milliseconds(store):
     assert times['store.get'].avg_time_ms <= times['factory.resolve'].avg_time_ms
 
 
-def test_futures(store):
+def test_futures_are_measured(store):
     future = store.future(polling_interval=0.001)
     key = future._factory.key
     assert counts(store.metrics.get_metrics(key)) == {
@@ -176,7 +176,7 @@ def test_same_names_as_upstream(upstream, store):
     assert namespace['result'] == upstream.run(code)
 
 
-def test_time_stats():
+def test_time_stats_add_up():
     stats = TimeStats()
     assert stats.as_dict() == {
         'count': 0,
@@ -193,7 +193,7 @@ def test_time_stats():
     assert stats == TimeStats(2, 3.5, 2, 5, 2, 0)
 
 
-def test_aggregate_times():
+def test_times_are_aggregated_over_objects():
     metrics = StoreMetrics()
     metrics.add_time('t', ('a',), 5.0)
     metrics.add_time('t', ('a',), 7.0)

@@ -53,7 +53,7 @@ def key_of(proxy):
     return get_factory(proxy).key
 
 
-def test_classes():
+def test_references_are_proxies_and_their_errors_one_family():
     for cls in (OwnedProxy, RefProxy, RefMutProxy):
         assert issubclass(cls, BaseRefProxy)
         assert issubclass(cls, Proxy)
@@ -143,7 +143,7 @@ def test_collector_finds_an_owner_and_its_borrows_together(store):
         assert store.connector._store == {}
 
 
-def test_populate_target(store):
+def test_reference_holds_the_object_if_its_owner_does(store):
     owner = store.owned_proxy([1])
     assert extract(borrow(owner)) is extract(owner)
     assert not is_resolved(borrow(owner, populate_target=False))
@@ -163,7 +163,7 @@ def test_references_cannot_be_copied(store):
                 function(proxy)
 
 
-def test_clone(store):
+def test_clone_is_a_deep_copy_with_its_own_key(store):
     owner = store.owned_proxy([1, [2]])
     cloned = clone(owner)
     assert type(cloned) is OwnedProxy
@@ -186,7 +186,7 @@ def test_clone_of_what_is_not_there(store):
         clone(owner)
 
 
-def test_update(store):
+def test_update_replaces_the_object_in_the_store(store):
     owner = store.owned_proxy([1])
     key = key_of(owner)
     owner.append(2)
@@ -218,7 +218,7 @@ def test_update_needs_a_writer(store):
             update(proxy)
 
 
-def test_into_owned(store):
+def test_into_owned_takes_over_the_object(store):
     proxy = store.proxy([1], evict=True)
     owner = into_owned(proxy)
     assert type(owner) is OwnedProxy

@@ -65,7 +65,7 @@ def test_proxy_that_no_store_made():
         get_store(Proxy(lambda: 1))
 
 
-def test_get_or_create_store():
+def test_registered_store_is_returned_and_another_one_made():
     config = make(auto := 'name').config()
     unregistered = get_or_create_store(config, register=False)
     assert get_store(auto) is None
@@ -122,7 +122,7 @@ def test_store_that_cannot_be_made_can_be_made_later():
     assert get_or_create_store(config).name == 'name'
 
 
-def test_store_registration():
+def test_stores_are_registered_while_the_block_runs():
     first, second = make('first'), make('second')
     with store_registration(first, second):
         assert get_store('first') is first

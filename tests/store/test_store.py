@@ -109,7 +109,7 @@ def test_cached_object_wins_over_a_deserializer(store):
     assert store.get(key, deserializer=lambda _: 1 / 0) is got
 
 
-def test_cache_size():
+def test_cache_keeps_as_many_objects_as_its_size():
     store = Store('store', LocalConnector(), cache_size=1)
     first, second = store.put_batch([[1], [2]])
     store.get(first)
@@ -395,7 +395,7 @@ def test_config_with_options_that_cannot_be_compared():
     assert get_factory(store.proxy(2)).store_config.name == 'store'
 
 
-def test_repr(store):
+def test_repr_shows_the_settings(store):
     assert repr(store) == (
         'Store(name=store, connector=LocalConnector(), serializer=default, deserializer=default, '
         'cache_size=16, metrics=False, populate_target=True, auto_register=True)'

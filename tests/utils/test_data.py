@@ -35,7 +35,7 @@ def test_bytes_to_readable(size, precision, expected, upstream):
     assert upstream.run(code, size=size, precision=precision) == expected
 
 
-def test_negative_size():
+def test_negative_size_is_refused():
     with pytest.raises(ValueError, match=r'Size \(-1\) cannot be negative'):
         bytes_to_readable(-1)
 
@@ -78,7 +78,7 @@ def test_readable_to_bytes(text, expected):
         ('1k', 'Unknown unit type k'),
     ],
 )
-def test_unreadable_size(text, message):
+def test_unreadable_size_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
         readable_to_bytes(text)
 
