@@ -1,3 +1,5 @@
+"""Consumers turn events into objects and proxies of them."""
+
 from __future__ import annotations
 
 import queue

@@ -1,3 +1,5 @@
+"""Events survive their form on the wire, and what is no event is refused."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""Filters drop objects by their metadata."""
+
 from __future__ import annotations
 
 import pytest

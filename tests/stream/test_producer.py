@@ -1,3 +1,5 @@
+"""Producers put objects into stores and publish events, and lose nothing that they accepted."""
+
 from __future__ import annotations
 
 import queue

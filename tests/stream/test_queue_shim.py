@@ -1,3 +1,5 @@
+"""Streams over queues of the standard library."""
+
 from __future__ import annotations
 
 import multiprocessing

@@ -34,7 +34,7 @@ from proxystore.store.config import StoreConfig
 if TYPE_CHECKING:
     from proxystore.store.factory import StoreFactory
 
-__all__ = ['Template', 'compact', 'serve']
+__all__ = ['Template', 'compact', 'register']
 
 _IDENTIFIER = b'PK\n'
 _PROTO = pickle.PROTO + b'\x05'
@@ -122,8 +122,8 @@ def compact(factory: StoreFactory[Any, Any]) -> bytes | None:
     return _class.head + key + template.data
 
 
-def serve(class_: type[StoreFactory[Any, Any]]) -> None:
-    """Write and read compact pickles of a class.
+def register(class_: type[StoreFactory[Any, Any]]) -> None:
+    """Name the class whose pickles are written and read compactly.
 
     Args:
         class_: `StoreFactory`, which knows this module, so that this module
@@ -134,14 +134,14 @@ def serve(class_: type[StoreFactory[Any, Any]]) -> None:
     register_reader(_class.head, _read)
 
 
-class _Served:
-    """The class whose pickles are written and read here, and what they begin with."""
+class _Registered:
+    """The class whose pickles are written and read here, and how they begin."""
 
     class_: type[StoreFactory[Any, Any]]
     head: bytes
 
 
-_class = _Served()
+_class = _Registered()
 
 
 def _write_template(config: StoreConfig, evict: bool) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, cast
 
 import proxystore.store
 from proxystore.serialize import deserialize
-from proxystore.store._compact import compact, serve
+from proxystore.store._compact import compact, register
 from proxystore.store._prefetch import prefetch
 from proxystore.store.config import StoreConfig, without_unknown_fields
 from proxystore.store.exceptions import ProxyResolveMissingKeyError
@@ -237,7 +237,7 @@ _POLLING_FIELDS = frozenset(
         '_polling_timeout',
     }
 )
-serve(StoreFactory)
+register(StoreFactory)
 
 # What the pickles of these classes hold. Those of other subclasses may hold anything.
 _STATE_FIELDS: dict[type, frozenset[str]] = {
