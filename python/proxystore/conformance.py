@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 __all__ = ['CASES', 'Case', 'ConformanceError', 'Outcome', 'Subject']
 
 #: What came of a case that did not fail: the connector keeps the sentence;
-#: the sentence is not about connectors with its capabilities; the subject
-#: lacks the means to find out.
-Outcome: TypeAlias = Literal['passed', 'not selected', 'no means']
+#: the sentence does not apply to connectors with its capabilities; the subject
+#: cannot set the case up, as it does not override a method.
+Outcome: TypeAlias = Literal['passed', 'not applicable', 'untestable']
 
 #: Seconds after which a process that was started for a case counts as hung.
 PATIENCE = 60
@@ -64,8 +64,8 @@ class ConformanceError(AssertionError):
 class Subject:
     """A connector, as the cases see it. Subclass it and say how to open one.
 
-    The methods with an answer of their own are means that only some cases
-    need; without an override, these cases answer `'no means'`.
+    The methods with a default are needed by some cases only: without an
+    override, these cases answer `'untestable'`.
 
     Attributes:
         capabilities: What the connector can do. `deferrable`,
@@ -199,9 +199,9 @@ class Case(NamedTuple):
             outcome, message = run_conformance_case(self.name, subject)
             if outcome == 'failed':
                 raise ConformanceError(self._complaint(message))
-            return 'no means' if outcome == 'no means' else _selected(outcome == 'passed')
+            return 'untestable' if outcome == 'untestable' else _outcome(outcome == 'passed')
         try:
-            return _selected(self.body(subject) is not False)
+            return _outcome(self.body(subject) is not False)
         except AssertionError as error:
             raise ConformanceError(self._complaint(str(error))) from error
 
@@ -213,8 +213,8 @@ class _ForeignKey(NamedTuple):
     name: str
 
 
-def _selected(selected: bool) -> Outcome:
-    return 'passed' if selected else 'not selected'
+def _outcome(applies: bool) -> Outcome:
+    return 'passed' if applies else 'not applicable'
 
 
 def _ensure(condition: object, message: str) -> None:

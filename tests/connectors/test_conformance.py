@@ -1,4 +1,4 @@
-"""Every connector keeps the contract: one line of SUBJECTS each, and what each has no means for."""
+"""Every connector keeps the contract: one line of SUBJECTS for each connector."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class MultiSubject(FileSubject):
         return inner.damage(key.connector_key, damage)
 
 
-#: For each connector, its subject and the cases that nothing can be done for.
+#: For each connector, its subject and the cases that cannot be set up for it.
 SUBJECTS: dict[str, tuple[type[Any], set[str]]] = {
     'file': (FileSubject, set()),
     'local': (
@@ -156,9 +156,9 @@ SUBJECTS: dict[str, tuple[type[Any], set[str]]] = {
 @pytest.mark.parametrize('case', [case for case in CASES if not case.heavy], ids=str)
 @pytest.mark.parametrize('kind', sorted(SUBJECTS))
 def test_contract(kind: str, case: Case, tmp_path: Path) -> None:
-    subject, without_means = SUBJECTS[kind]
+    subject, untestable = SUBJECTS[kind]
     outcome = case.run(subject(tmp_path))
-    assert (outcome == 'no means') == (case.name in without_means), outcome
+    assert (outcome == 'untestable') == (case.name in untestable), outcome
 
 
 class ForgetfulConnector(LocalConnector):

@@ -34,7 +34,7 @@ impl Case {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let capabilities = fixture.open()?.capabilities();
             if !(self.selects)(&capabilities) {
-                return Ok(Outcome::NotSelected);
+                return Ok(Outcome::NotApplicable);
             }
             (self.body)(fixture)
         }));
@@ -53,10 +53,10 @@ impl fmt::Debug for Case {
 pub enum Outcome {
     /// The connector keeps the sentence.
     Passed,
-    /// The sentence is not about connectors with these capabilities.
-    NotSelected,
-    /// The fixture lacks the means to find out: the named method of it has no answer.
-    NoMeans(&'static str),
+    /// The sentence does not apply to connectors with these capabilities.
+    NotApplicable,
+    /// The fixture cannot set the case up: it does not implement the named method.
+    Untestable(&'static str),
 }
 
 /// How a connector does not keep a sentence.
@@ -107,33 +107,33 @@ pub fn run(fixture: &dyn Fixture, heavy: bool) -> Vec<Report> {
     reports.collect()
 }
 
-/// Runs all cases but the heavy ones, and wants every one that is about this connector to pass but
-/// those that the fixture is known to have no means for.
+/// Runs all cases but the heavy ones. Every one that applies to this connector has to pass, except
+/// those that the fixture is known to be unable to set up.
 ///
 /// # Errors
 ///
-/// A readable list of the cases that failed, of those not run without being in `no_means`, and of
-/// those in `no_means` that ran after all.
-pub fn check(fixture: &dyn Fixture, no_means: &[&str]) -> Result<(), Failure> {
+/// A readable list of the cases that failed, of those not run without being in `untestable`, and of
+/// those in `untestable` that ran after all.
+pub fn check(fixture: &dyn Fixture, untestable: &[&str]) -> Result<(), Failure> {
     let mut problems = Vec::new();
     let mut passed = 0;
     for Report { case, result } in run(fixture, false) {
-        let expected = no_means.contains(&case.name);
+        let expected = untestable.contains(&case.name);
         let problem = match result {
             Ok(Outcome::Passed) if expected => "passed, so it must not be listed".to_owned(),
             Ok(Outcome::Passed) => {
                 passed += 1;
                 continue;
             }
-            Ok(Outcome::NotSelected) if expected => "is not about it".to_owned(),
-            Ok(Outcome::NotSelected) => continue,
-            Ok(Outcome::NoMeans(_)) if expected => continue,
-            Ok(Outcome::NoMeans(method)) => format!("was not run: the fixture lacks {method}"),
+            Ok(Outcome::NotApplicable) if expected => "does not apply to it".to_owned(),
+            Ok(Outcome::NotApplicable) => continue,
+            Ok(Outcome::Untestable(_)) if expected => continue,
+            Ok(Outcome::Untestable(method)) => format!("was not run: the fixture lacks {method}"),
             Err(failure) => format!("failed: {failure}\n    contract: {}", case.contract),
         };
         problems.push(format!("\n  {} {problem}", case.name));
     }
-    for name in no_means {
+    for name in untestable {
         if CASES.iter().all(|case| case.name != *name) {
             problems.push(format!("\n  {name} is no case"));
         }

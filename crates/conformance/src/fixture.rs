@@ -6,8 +6,8 @@ use proxystore_core::{Config, Connector, Key, Result};
 
 /// Opens a connector, and does what a connector's users, peers and disks do to it.
 ///
-/// The methods with an answer of their own are means that only some cases need. A case whose means
-/// a fixture does not have is not run and says so. The cases may run in any order, one at a time.
+/// The methods with a default are needed by some cases only. Where a fixture keeps the default, such
+/// a case is not run and says so. The cases may run in any order, one at a time.
 pub trait Fixture: Sync {
     /// Opens another connector over the one storage of this fixture.
     ///

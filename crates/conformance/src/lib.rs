@@ -26,7 +26,7 @@
 //!     }
 //! }
 //!
-//! // The cases that this fixture has no means for are named, so that none is lost unnoticed.
+//! // The cases that this fixture cannot set up are named, so that none is lost unnoticed.
 //! check(
 //!     &Local,
 //!     &["failed-put-leaves-nothing", "failed-batch-leaves-nothing", "failed-set-changes-nothing",

@@ -22,7 +22,7 @@ pub(crate) fn conformance_cases() -> Vec<(&'static str, &'static str, bool)> {
 
 /// Runs one case over a subject of `proxystore.conformance`.
 ///
-/// Returns the outcome (`'passed'`, `'not selected'`, `'no means'` or `'failed'`) and what there is
+/// Returns the outcome (`'passed'`, `'not applicable'`, `'untestable'` or `'failed'`) and what there is
 /// to say about it.
 #[pyfunction]
 pub(crate) fn run_conformance_case(
@@ -38,8 +38,8 @@ pub(crate) fn run_conformance_case(
     door::call(py, || {
         Ok(match case.run(&fixture) {
             Ok(Outcome::Passed) => ("passed", String::new()),
-            Ok(Outcome::NotSelected) => ("not selected", String::new()),
-            Ok(Outcome::NoMeans(method)) => ("no means", method.to_owned()),
+            Ok(Outcome::NotApplicable) => ("not applicable", String::new()),
+            Ok(Outcome::Untestable(method)) => ("untestable", method.to_owned()),
             Err(failure) => ("failed", failure.to_string()),
         })
     })

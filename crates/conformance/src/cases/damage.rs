@@ -32,7 +32,7 @@ fn damaged_object_is_an_error(fixture: &dyn Fixture, damage: Damage) -> Result<O
         let key = client.put(&bytes)?;
         let Some(done) = fixture.damage(&key, damage) else {
             client.evict(&key)?;
-            return Ok(Outcome::NoMeans("damage"));
+            return Ok(Outcome::Untestable("damage"));
         };
         done?;
         let what = format!("get of a damaged object ({damage:?}) of {len} bytes");

@@ -73,12 +73,12 @@ pub(super) fn objects_beyond_4_gib(fixture: &dyn Fixture) -> Result<Outcome, Fai
 pub(super) fn transit_memory_is_bounded(fixture: &dyn Fixture) -> Result<Outcome, Failure> {
     let client = Client::open(fixture)?;
     let Some(bound) = client.0.capabilities().transit_memory else {
-        return Ok(Outcome::NotSelected);
+        return Ok(Outcome::NotApplicable);
     };
     let block = pattern(1 << 20, 1);
     let segments = vec![Segment::from(&block); MEASURED / block.len()];
     let Some(before) = anonymous_memory() else {
-        return Ok(Outcome::NoMeans("/proc/self/status"));
+        return Ok(Outcome::Untestable("/proc/self/status"));
     };
     let (peak, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let key = thread::scope(|scope| {
