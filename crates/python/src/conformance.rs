@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use proxystore::{Capabilities, Config, Connector, Key, Result, When};
 use proxystore_conformance::{CASES, Damage, Elsewhere, Fixture, Outcome};
-use pyo3::exceptions::{PyLookupError, PyNotImplementedError};
-use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::{
+    exceptions::{PyLookupError, PyNotImplementedError},
+    prelude::*,
+    types::{PyDict, PyTuple},
+};
 
-use crate::foreign::ForeignConnector;
-use crate::{convert, door, errors};
+use crate::{convert, door, errors, foreign::ForeignConnector};
 
 /// The cases: a name, the sentence of the contract, and whether it moves gigabytes.
 #[pyfunction]

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use proxystore::{CloseOptions, Connector, Deadline, Factory, Payload};
-use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyType};
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyList, PyType},
+};
 
-use crate::buffer::{self, Gathered};
-use crate::convert;
-use crate::door;
-use crate::errors;
+use crate::{
+    buffer::{self, Gathered},
+    convert, door, errors,
+};
 
 /// A connector of the native table, opened with the options of a dictionary.
 ///

@@ -1,9 +1,11 @@
 //! Keys and configurations, between Python and the core.
 
 use proxystore::{Capabilities, Config, Error, ErrorKind, Field, Key, Value, When};
-use pyo3::exceptions::PyTypeError;
-use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType},
+};
 
 use crate::errors;
 

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use proxystore::{Error, ErrorKind};
-use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::{prelude::*, sync::PyOnceLock, types::PyType};
 use rustix::io::Errno;
 
 /// The exception for `error`: a class of `proxystore.connectors.exceptions`, chosen by kind.

@@ -6,11 +6,12 @@ use proxystore::{
     Capabilities, CloseOptions, Config, Connector, Deadline, Error, ErrorKind, Key, Memory,
     Operation, Payload, Result,
 };
-use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyDict},
+};
 
-use crate::buffer::Gathered;
-use crate::{convert, errors};
+use crate::{buffer::Gathered, convert, errors};
 
 /// Calls the methods of a Python object that has the protocol of connectors.
 ///

@@ -4,19 +4,22 @@
 //! before anything is formatted. Python has no hook for a changed level, so the level is looked up
 //! again at the door out of the interpreter, at most every [`REFRESH`].
 
-use std::fmt::{self, Write as _};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    fmt::{self, Write as _},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use proxystore::CONNECTORS;
-use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+use pyo3::{prelude::*, sync::PyOnceLock};
 use rustix::time::{ClockId, clock_gettime};
-use tracing::field::{Field, Visit};
-use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+    span::{Attributes, Id, Record},
+    subscriber::Interest,
+};
 
 /// How long a change of a logger's level may go unnoticed.
 const REFRESH: Duration = Duration::from_millis(100);

@@ -1,15 +1,14 @@
 //! Python's buffers, borrowed as a gather list.
 
-use std::marker::PhantomData;
-use std::mem::MaybeUninit;
-use std::ptr::NonNull;
-use std::slice;
+use std::{marker::PhantomData, mem::MaybeUninit, ptr::NonNull, slice};
 
 use proxystore::{Payload, Segment};
-use pyo3::exceptions::PyTypeError;
-use pyo3::ffi;
-use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::{
+    exceptions::PyTypeError,
+    ffi,
+    prelude::*,
+    types::{PyList, PyTuple},
+};
 
 /// Python objects whose bytes are borrowed for one operation: nothing is joined or copied.
 ///

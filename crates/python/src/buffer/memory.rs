@@ -3,10 +3,12 @@
 use std::ffi::{c_int, c_void};
 
 use proxystore::Memory;
-use pyo3::exceptions::PyBufferError;
-use pyo3::ffi;
-use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView};
+use pyo3::{
+    exceptions::PyBufferError,
+    ffi,
+    prelude::*,
+    types::{PyBytes, PyMemoryView},
+};
 
 /// Up to this size an object is copied into `bytes`: cheaper than a memory view over it, and it
 /// does not keep a larger allocation alive. In bytes.
