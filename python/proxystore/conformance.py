@@ -58,7 +58,7 @@ _FOREIGN = '\0foreign'
 
 
 class ConformanceError(AssertionError):
-    """A connector does not keep a sentence of the contract."""
+    """A connector breaks a sentence of the contract."""
 
 
 class Subject:
@@ -103,15 +103,15 @@ class Subject:
         return self.key_type(*fields)
 
     def forged_keys(self) -> list[Any]:
-        """Keys that the connector must refuse: forged ones, and those of other connectors."""
+        """Return keys that the connector must refuse: forged ones and those of others."""
         return [_ForeignKey('foreign')]
 
     def foreign_keys(self) -> list[tuple[str, int]]:
-        """Stand-ins for `forged_keys()` that have only fields a key can have."""
+        """Return stand-ins for `forged_keys()` that have only fields a key can have."""
         return [(_FOREIGN, index) for index in range(len(self.forged_keys()))]
 
     def stored(self) -> list[str] | None:
-        """Names of everything in the storage."""
+        """Return the names of everything in the storage."""
         return None
 
     def damage(
@@ -131,7 +131,7 @@ class Subject:
         return False
 
     def full(self) -> AbstractContextManager[object] | None:
-        """A context in which the storage has no room for objects of 4 MiB."""
+        """Make a context in which the storage has no room for objects of 4 MiB."""
         return None
 
     def get_elsewhere(
@@ -166,7 +166,7 @@ class Subject:
 
 
 class Case(NamedTuple):
-    """One sentence of the contract, and how to find out whether a connector keeps it.
+    """One sentence of the contract, and the test of it.
 
     Attributes:
         name: Lower-case words with hyphens, unique.
@@ -184,16 +184,16 @@ class Case(NamedTuple):
         return self.name
 
     def run(self, subject: Subject) -> Outcome:
-        """Find out whether a connector keeps the sentence.
+        """Test whether a connector keeps the sentence.
 
         Args:
             subject: The connector.
 
         Returns:
-            What came of it.
+            Whether it keeps the sentence, or why that was not tested.
 
         Raises:
-            ConformanceError: If it does not.
+            ConformanceError: If the connector breaks it.
         """
         if self.body is None:
             outcome, message = run_conformance_case(self.name, subject)

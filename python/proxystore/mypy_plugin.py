@@ -105,7 +105,7 @@ def plugin(version: str) -> type[ProxyStoreMypyPlugin]:  # noqa: ARG001
 
 
 def _member(ctx: AttributeContext, proxy: Instance, target: Type, attr: str) -> Type:
-    """The type of an attribute of the target, having complained if it has none."""
+    """Return the type of an attribute of the target; report an error if it has none."""
     target = get_proper_type(target)
     if isinstance(target, TypeVarType):
         target = get_proper_type(target.upper_bound)
@@ -129,7 +129,7 @@ def _member(ctx: AttributeContext, proxy: Instance, target: Type, attr: str) -> 
 
 
 def _instance(target: Type) -> Instance | None:
-    """The class instance that the attributes of a type are those of."""
+    """Return the class instance whose attributes a type has."""
     target = get_proper_type(target)
     if isinstance(target, Instance):
         return target

@@ -239,7 +239,7 @@ _key_classes: dict[bytes, type] = {}
 
 
 def _key_head(class_: type) -> bytes | None:
-    """What the pickle of a key of this class begins with, if the class is a plain named tuple."""
+    """Return how pickles of a key of this class begin, if it is a plain named tuple."""
     named = getattr(sys.modules.get(class_.__module__), class_.__qualname__, None)
     if (
         named is not class_
@@ -256,7 +256,7 @@ def _key_head(class_: type) -> bytes | None:
 
 
 def _write_key(key: Any) -> bytes | None:
-    """Opcodes of a key, or `None` if it is no named tuple of strings."""
+    """Return the opcodes of a key, or `None` if it is no named tuple of strings."""
     class_: type[Any] = type(key)  # pyright: ignore[reportUnknownVariableType]
     try:
         head = _key_heads[class_]
