@@ -21,8 +21,8 @@ pub(super) struct Runner {
     /// The address of the greenlet, or zero where there are none.
     greenlet: usize,
     pub(super) thread: u32,
-    /// Whether the book of waits knows about this proxy, and must be told of the end.
-    pub(super) contested: bool,
+    /// Whether the wait graph has an entry for this proxy, which must be told of the end.
+    pub(super) contended: bool,
 }
 
 impl Runner {
@@ -30,7 +30,7 @@ impl Runner {
         generation: 0,
         greenlet: 0,
         thread: 0,
-        contested: false,
+        contended: false,
     };
 
     /// This thread and greenlet.
@@ -45,7 +45,7 @@ impl Runner {
             // SAFETY: attached, as the caller promises.
             greenlet: unsafe { greenlet() },
             thread: thread(generation),
-            contested: false,
+            contended: false,
         }
     }
 
@@ -65,9 +65,9 @@ impl Runner {
         self.generation == 0
     }
 
-    pub(super) fn contested(self) -> Self {
+    pub(super) fn contended(self) -> Self {
         Self {
-            contested: true,
+            contended: true,
             ..self
         }
     }
@@ -119,7 +119,7 @@ unsafe fn begin(proxy: *mut ProxyObject, me: Runner) -> Begin {
             }
             let runner = (*proxy).runner;
             if !runner.is_alive(me) {
-                if runner.contested {
+                if runner.contended {
                     (*proxy).runner = Runner::NOBODY;
                     waiting::join_runners(proxy, me);
                 } else {
@@ -127,7 +127,7 @@ unsafe fn begin(proxy: *mut ProxyObject, me: Runner) -> Begin {
                 }
                 return Begin::Run;
             }
-            if runner.is_same(me) || (runner.contested && waiting::is_running(proxy, me)) {
+            if runner.is_same(me) || (runner.contended && waiting::is_running(proxy, me)) {
                 return Begin::Reentered;
             }
             if runner.is_same_thread(me) {
@@ -177,7 +177,7 @@ unsafe fn finish(proxy: *mut ProxyObject, me: Runner, result: *mut PyObject) -> 
             } else {
                 result
             };
-            if (*proxy).runner.contested {
+            if (*proxy).runner.contended {
                 waiting::succeed(proxy);
                 (*proxy).runner = Runner::NOBODY;
             } else if (*proxy).runner.is_same(me) {
@@ -198,7 +198,7 @@ unsafe fn finish_failed(proxy: *mut ProxyObject, me: Runner) -> *mut PyObject {
         let ordinary = ffi::PyErr_GivenExceptionMatches(error, ffi::PyExc_Exception) != 0
             && !is_about_the_proxy(error);
         let target = locked(proxy, || {
-            if (*proxy).runner.contested {
+            if (*proxy).runner.contended {
                 (*proxy).runner =
                     waiting::fail(proxy, me, if ordinary { error } else { ptr::null_mut() });
             } else if (*proxy).runner.is_same(me) {

@@ -21,8 +21,8 @@
 //! When a call fails, one waiter tries again: the object may have come to be after that call began.
 //! A waiter shares the failure of a call only if it was waiting before the call began.
 //!
-//! Nothing here holds the book's lock while Python code runs, and a forked child opens a book of
-//! its own, whose lock no dead thread can hold.
+//! Who waits for whom stands in one [`WaitGraph`]. Nothing here holds its lock while Python code
+//! runs, and a forked child makes a graph of its own, whose lock no dead thread can hold.
 
 use std::{
     collections::HashMap,
@@ -56,11 +56,11 @@ const ASLEEP: Duration = Duration::from_secs(10);
 /// Patience with a thread that works.
 const BUSY: Duration = Duration::from_mins(1);
 
-/// How often a waiter looks whether its patience is at an end.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How often a waiter checks whether its patience has run out.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a thread other than the process's first asks about signals: where Python's main thread
 /// is another one, it is answered late rather than never.
-const SIGNALS: Duration = Duration::from_secs(1);
+const SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What became of a wait.
 pub(super) enum Turn {
@@ -74,38 +74,38 @@ pub(super) enum Turn {
     Interrupted,
 }
 
-/// A place among the waiters of a contest.
+/// A place among the waiters of a resolution.
 #[derive(Clone, Copy)]
 pub(super) struct Wait {
-    contest: u64,
-    /// When the thread came, on the clock of the book.
+    resolution: u64,
+    /// When the thread came, on the clock of the graph.
     came: u64,
     /// What the thread waits for already, if a signal handler of it touched this proxy.
     outer: Option<u64>,
 }
 
 /// All that the threads of this process know about each other's waits.
-struct Book {
+struct WaitGraph {
     generation: u64,
-    pages: Mutex<Pages>,
-    turned: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
-struct Pages {
-    /// Orders the coming of waiters and the calls of factories.
+struct State {
+    /// Orders the arrivals of waiters and the calls of factories.
     clock: u64,
-    contests: HashMap<u64, Contest>,
-    /// The contest of each proxy that is still to be resolved, by address.
+    resolutions: HashMap<u64, Resolution>,
+    /// The resolution of each proxy that is still to be resolved, by address.
     open: HashMap<usize, u64>,
-    /// Which contest each thread waits for.
+    /// Which resolution each thread waits for.
     waits: HashMap<u32, u64>,
 }
 
 /// The calls of one proxy's factory that run at the same time, and those who wait for them.
 ///
 /// Without a runner, the next waiter to wake up has to be one.
-struct Contest {
+struct Resolution {
     proxy: usize,
     runners: Vec<Run>,
     waiters: usize,
@@ -115,14 +115,14 @@ struct Contest {
 
 struct Run {
     runner: Runner,
-    /// On the clock of the book; zero if before anyone waited.
+    /// On the clock of the graph; zero if before anyone waited.
     began: u64,
 }
 
 /// How the newest call that failed ended.
 #[derive(Clone, Copy)]
 struct Failure {
-    /// Owned by the contest.
+    /// Owned by the resolution.
     error: *mut PyObject,
     began: u64,
 }
@@ -132,51 +132,51 @@ unsafe impl Send for Failure {}
 
 /// Why a sleeping waiter woke up.
 enum Woken {
-    /// The contest is over, for this waiter at least.
+    /// The resolution is over, for this waiter at least.
     Decided,
     /// Nobody calls the factory, or somebody for too long.
     Needed,
     Signals,
 }
 
-/// Notes the waiter in the book, or makes it a runner (None) if its wait would close a cycle.
+/// Enters the waiter into the graph, or makes it a runner (None) if its wait would close a cycle.
 ///
 /// # Safety
 ///
 /// Called inside `locked(proxy)`, with an unresolved proxy whose runner is another live thread.
 pub(super) unsafe fn join(proxy: *mut ProxyObject, me: Runner) -> Option<Wait> {
-    let mut pages = book().open();
+    let mut state = graph().lock();
     // SAFETY: promised by the caller.
-    let number = unsafe { pages.contest(proxy) };
-    if pages.would_close_a_cycle(number, me) {
-        pages.add_runner(number, me);
+    let number = unsafe { state.resolution(proxy) };
+    if state.would_close_a_cycle(number, me) {
+        state.add_runner(number, me);
         // SAFETY: as above.
-        unsafe { (*proxy).runner = me.contested() };
+        unsafe { (*proxy).runner = me.contended() };
         return None;
     }
-    let came = pages.tick();
-    if let Some(contest) = pages.contests.get_mut(&number) {
-        contest.waiters += 1;
+    let came = state.tick();
+    if let Some(resolution) = state.resolutions.get_mut(&number) {
+        resolution.waiters += 1;
     }
     Some(Wait {
-        contest: number,
+        resolution: number,
         came,
-        outer: pages.waits.insert(me.thread, number),
+        outer: state.waits.insert(me.thread, number),
     })
 }
 
-/// Makes `me` a runner of the proxy's contest.
+/// Makes `me` a runner of the proxy's resolution.
 ///
 /// # Safety
 ///
 /// Called inside `locked(proxy)`, with an unresolved proxy.
 pub(super) unsafe fn join_runners(proxy: *mut ProxyObject, me: Runner) {
-    let mut pages = book().open();
+    let mut state = graph().lock();
     // SAFETY: promised by the caller.
     unsafe {
-        let number = pages.contest(proxy);
-        pages.add_runner(number, me);
-        (*proxy).runner = me.contested();
+        let number = state.resolution(proxy);
+        state.add_runner(number, me);
+        (*proxy).runner = me.contended();
     }
 }
 
@@ -186,30 +186,30 @@ pub(super) unsafe fn join_runners(proxy: *mut ProxyObject, me: Runner) {
 ///
 /// Called inside `locked(proxy)`.
 pub(super) unsafe fn is_running(proxy: *mut ProxyObject, me: Runner) -> bool {
-    let pages = book().open();
-    let contest = pages.open.get(&proxy.addr());
-    contest
-        .and_then(|number| pages.contests.get(number))
-        .is_some_and(|contest| contest.runners.iter().any(|run| run.runner.is_same(me)))
+    let state = graph().lock();
+    let resolution = state.open.get(&proxy.addr());
+    resolution
+        .and_then(|number| state.resolutions.get(number))
+        .is_some_and(|resolution| resolution.runners.iter().any(|run| run.runner.is_same(me)))
 }
 
-/// Ends the contest: the proxy has a target.
+/// Ends the resolution: the proxy has a target.
 ///
 /// # Safety
 ///
 /// Called inside `locked(proxy)`, attached to the interpreter.
 pub(super) unsafe fn succeed(proxy: *mut ProxyObject) {
-    let book = book();
-    let mut pages = book.open();
-    let Some(number) = pages.open.remove(&proxy.addr()) else {
+    let graph = graph();
+    let mut state = graph.lock();
+    let Some(number) = state.open.remove(&proxy.addr()) else {
         return;
     };
-    if let Some(contest) = pages.contests.get_mut(&number) {
-        contest.resolved = true;
+    if let Some(resolution) = state.resolutions.get_mut(&number) {
+        resolution.resolved = true;
     }
-    book.turned.notify_all();
-    let over = pages.close_if_over(number);
-    drop(pages);
+    graph.changed.notify_all();
+    let over = state.close_if_over(number);
+    drop(state);
     // SAFETY: promised by the caller.
     unsafe { release(over) };
 }
@@ -221,37 +221,37 @@ pub(super) unsafe fn succeed(proxy: *mut ProxyObject) {
 ///
 /// Called inside `locked(proxy)`, attached to the interpreter.
 pub(super) unsafe fn fail(proxy: *mut ProxyObject, me: Runner, error: *mut PyObject) -> Runner {
-    let book = book();
-    let mut pages = book.open();
-    let Some(number) = pages.open.get(&proxy.addr()).copied() else {
+    let graph = graph();
+    let mut state = graph.lock();
+    let Some(number) = state.open.get(&proxy.addr()).copied() else {
         return Runner::NOBODY;
     };
-    let Some(contest) = pages.contests.get_mut(&number) else {
+    let Some(resolution) = state.resolutions.get_mut(&number) else {
         return Runner::NOBODY;
     };
-    let position = contest
+    let position = resolution
         .runners
         .iter()
         .rposition(|run| run.runner.is_same(me));
-    let began = position.map_or(0, |position| contest.runners.remove(position).began);
-    if let Some(left) = contest.runners.last() {
-        return left.runner.contested();
+    let began = position.map_or(0, |position| resolution.runners.remove(position).began);
+    if let Some(left) = resolution.runners.last() {
+        return left.runner.contended();
     }
     let failure = (!error.is_null()).then(|| Failure {
         // SAFETY: the caller is attached and `error` is valid.
         error: unsafe { own(error) },
         began,
     });
-    let last = std::mem::replace(&mut contest.failure, failure);
-    let runner = if contest.waiters == 0 {
+    let last = std::mem::replace(&mut resolution.failure, failure);
+    let runner = if resolution.waiters == 0 {
         Runner::NOBODY
     } else {
-        // Whoever comes before a waiter wakes up joins this contest.
-        Runner::NOBODY.contested()
+        // Whoever comes before a waiter wakes up joins this resolution.
+        Runner::NOBODY.contended()
     };
-    book.turned.notify_all();
-    let over = pages.close_if_over(number);
-    drop(pages);
+    graph.changed.notify_all();
+    let over = state.close_if_over(number);
+    drop(state);
     // SAFETY: promised by the caller.
     unsafe {
         release(last);
@@ -260,13 +260,13 @@ pub(super) unsafe fn fail(proxy: *mut ProxyObject, me: Runner, error: *mut PyObj
     runner
 }
 
-/// Waits until the contest is decided, or until there is no more sense in waiting.
+/// Waits until the resolution is decided, or until there is no more sense in waiting.
 ///
 /// # Safety
 ///
 /// `proxy` is kept alive by the caller, who is attached to the interpreter.
 pub(super) unsafe fn wait(proxy: *mut ProxyObject, me: Runner, wait: Wait) -> Turn {
-    let book = book();
+    let graph = graph();
     // SAFETY: promised by the caller.
     let mut patience = Patience::new(unsafe { importing::is_importing() });
     let first = rustix::process::getpid()
@@ -274,23 +274,27 @@ pub(super) unsafe fn wait(proxy: *mut ProxyObject, me: Runner, wait: Wait) -> Tu
         .get()
         .unsigned_abs()
         == me.thread;
-    let ask = if first { GLANCE } else { SIGNALS };
+    let ask = if first {
+        POLL_INTERVAL
+    } else {
+        SIGNAL_INTERVAL
+    };
     loop {
         // SAFETY: promised by the caller.
         let py = unsafe { Python::assume_attached() };
-        let woken = py.detach(|| book.sleep(wait, &mut patience, ask));
+        let woken = py.detach(|| graph.sleep(wait, &mut patience, ask));
         // SAFETY: promised by the caller.
         unsafe {
             match woken {
-                Woken::Decided => return book.leave(wait, me),
+                Woken::Decided => return graph.leave(wait, me),
                 Woken::Needed => {
-                    if locked(proxy, || book.take_over(proxy, me, wait, &patience)) {
+                    if locked(proxy, || graph.take_over(proxy, me, wait, &patience)) {
                         return Turn::Run;
                     }
                 }
                 Woken::Signals => {
                     if ffi::PyErr_CheckSignals() != 0 {
-                        if let Turn::Failed(error) = book.leave(wait, me) {
+                        if let Turn::Failed(error) = graph.leave(wait, me) {
                             disown(error);
                         }
                         return Turn::Interrupted;
@@ -301,25 +305,25 @@ pub(super) unsafe fn wait(proxy: *mut ProxyObject, me: Runner, wait: Wait) -> Tu
     }
 }
 
-/// The book of this process. A parent's book is left to the parent.
-fn book() -> &'static Book {
-    static BOOK: AtomicPtr<Book> = AtomicPtr::new(ptr::null_mut());
+/// The graph of this process. A parent's graph is left to the parent.
+fn graph() -> &'static WaitGraph {
+    static GRAPH: AtomicPtr<WaitGraph> = AtomicPtr::new(ptr::null_mut());
 
     let generation = generation();
-    let mut current = BOOK.load(Ordering::Acquire);
+    let mut current = GRAPH.load(Ordering::Acquire);
     loop {
-        // SAFETY: a book that was ever published here is never freed.
-        if let Some(book) = unsafe { current.as_ref() }
-            && book.generation == generation
+        // SAFETY: a graph that was ever published here is never freed.
+        if let Some(graph) = unsafe { current.as_ref() }
+            && graph.generation == generation
         {
-            return book;
+            return graph;
         }
-        let fresh = Box::into_raw(Box::new(Book {
+        let fresh = Box::into_raw(Box::new(WaitGraph {
             generation,
-            pages: Mutex::default(),
-            turned: Condvar::new(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
         }));
-        match BOOK.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        match GRAPH.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => current = fresh,
             Err(published) => {
                 // SAFETY: made above and never published.
@@ -330,25 +334,25 @@ fn book() -> &'static Book {
     }
 }
 
-impl Book {
-    fn open(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+impl WaitGraph {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sleeps, detached from the interpreter.
     fn sleep(&self, wait: Wait, patience: &mut Patience, ask: Duration) -> Woken {
         let asleep = Instant::now();
-        let mut pages = self.open();
+        let mut state = self.lock();
         loop {
-            let runner = match pages.look(wait) {
+            let runner = match state.look(wait) {
                 Ok(runner) => runner,
                 Err(woken) => return woken,
             };
-            drop(pages);
+            drop(state);
             let exhausted = patience.is_exhausted_by(runner);
-            pages = self.open();
-            // What came to pass while the book was closed is seen before sleeping.
-            if let Err(woken) = pages.look(wait) {
+            state = self.lock();
+            // What happened while the lock was free is seen before sleeping.
+            if let Err(woken) = state.look(wait) {
                 return woken;
             }
             if exhausted {
@@ -357,9 +361,9 @@ impl Book {
             if asleep.elapsed() >= ask {
                 return Woken::Signals;
             }
-            pages = self
-                .turned
-                .wait_timeout(pages, patience.glance())
+            state = self
+                .changed
+                .wait_timeout(state, patience.poll_interval())
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
@@ -373,44 +377,44 @@ impl Book {
         wait: Wait,
         patience: &Patience,
     ) -> bool {
-        let mut pages = self.open();
-        let needed = match pages.look(wait) {
+        let mut state = self.lock();
+        let needed = match state.look(wait) {
             Ok(runner) => patience.watched == Some(runner),
             Err(Woken::Needed) => true,
             Err(_) => false,
         };
         if needed {
-            pages.add_runner(wait.contest, me);
-            pages.end_wait(wait, me);
-            // SAFETY: called inside `locked(proxy)`; an open contest means an unresolved proxy.
-            unsafe { (*proxy).runner = me.contested() };
+            state.add_runner(wait.resolution, me);
+            state.end_wait(wait, me);
+            // SAFETY: called inside `locked(proxy)`; an open resolution means an unresolved proxy.
+            unsafe { (*proxy).runner = me.contended() };
         }
         needed
     }
 
-    /// Takes a waiter out of the book.
+    /// Takes a waiter out of the graph.
     ///
     /// # Safety
     ///
     /// The caller is attached to the interpreter.
     unsafe fn leave(&self, wait: Wait, me: Runner) -> Turn {
-        let mut pages = self.open();
-        pages.end_wait(wait, me);
-        let contest = pages.contests.get(&wait.contest);
-        let turn = match contest.and_then(|contest| contest.failure_for(wait)) {
-            // SAFETY: attached, as the caller promises; the contest owns a reference.
+        let mut state = self.lock();
+        state.end_wait(wait, me);
+        let resolution = state.resolutions.get(&wait.resolution);
+        let turn = match resolution.and_then(|resolution| resolution.failure_for(wait)) {
+            // SAFETY: attached, as the caller promises; the resolution owns a reference.
             Some(failure) => Turn::Failed(unsafe { own(failure.error) }),
             None => Turn::Again,
         };
-        let over = pages.close_if_over(wait.contest);
-        drop(pages);
+        let over = state.close_if_over(wait.resolution);
+        drop(state);
         // SAFETY: promised by the caller.
         unsafe { release(over) };
         turn
     }
 }
 
-impl Pages {
+impl State {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -419,11 +423,14 @@ impl Pages {
     /// Whom a waiter waits for, in the end: the thread, and when its call began. An error if it need
     /// not wait.
     fn look(&self, wait: Wait) -> Result<(u32, u64), Woken> {
-        let contest = self.contests.get(&wait.contest).ok_or(Woken::Decided)?;
-        if contest.resolved || contest.failure_for(wait).is_some() {
+        let resolution = self
+            .resolutions
+            .get(&wait.resolution)
+            .ok_or(Woken::Decided)?;
+        if resolution.resolved || resolution.failure_for(wait).is_some() {
             return Err(Woken::Decided);
         }
-        let run = contest.runners.last().ok_or(Woken::Needed)?;
+        let run = resolution.runners.last().ok_or(Woken::Needed)?;
         let last = self.chain(run).last().unwrap_or(run);
         Ok((last.runner.thread, last.began))
     }
@@ -433,8 +440,8 @@ impl Pages {
         // What ends this is that there are no cycles; the bound is for a thread that two greenlets
         // of it, or a signal handler, make wait for its own call.
         iter::successors(Some(run), |run| {
-            let contest = self.waits.get(&run.runner.thread)?;
-            self.contests.get(contest)?.runners.last()
+            let resolution = self.waits.get(&run.runner.thread)?;
+            self.resolutions.get(resolution)?.runners.last()
         })
         .take(self.waits.len() + 1)
     }
@@ -445,23 +452,23 @@ impl Pages {
             Some(outer) => self.waits.insert(me.thread, outer),
             None => self.waits.remove(&me.thread),
         };
-        if let Some(contest) = self.contests.get_mut(&wait.contest) {
-            contest.waiters -= 1;
+        if let Some(resolution) = self.resolutions.get_mut(&wait.resolution) {
+            resolution.waiters -= 1;
         }
     }
 
-    /// The open contest of the proxy, made from its runner if there is none.
+    /// The open resolution of the proxy, made from its runner if there is none.
     ///
     /// # Safety
     ///
     /// Called inside `locked(proxy)`.
-    unsafe fn contest(&mut self, proxy: *mut ProxyObject) -> u64 {
+    unsafe fn resolution(&mut self, proxy: *mut ProxyObject) -> u64 {
         if let Some(number) = self.open.get(&proxy.addr()) {
             return *number;
         }
         // SAFETY: promised by the caller.
         let runner = unsafe {
-            (*proxy).runner.contested = true;
+            (*proxy).runner.contended = true;
             (*proxy).runner
         };
         let number = self.tick();
@@ -471,9 +478,9 @@ impl Pages {
         } else {
             vec![Run { runner, began: 0 }]
         };
-        self.contests.insert(
+        self.resolutions.insert(
             number,
-            Contest {
+            Resolution {
                 proxy: proxy.addr(),
                 runners,
                 waiters: 0,
@@ -484,44 +491,44 @@ impl Pages {
         number
     }
 
-    fn add_runner(&mut self, contest: u64, runner: Runner) {
+    fn add_runner(&mut self, resolution: u64, runner: Runner) {
         let began = self.tick();
-        if let Some(contest) = self.contests.get_mut(&contest) {
-            contest.runners.push(Run { runner, began });
+        if let Some(resolution) = self.resolutions.get_mut(&resolution) {
+            resolution.runners.push(Run { runner, began });
         }
     }
 
-    /// Forgets a contest that nobody waits for any more, once it is resolved or has no runner; the
+    /// Forgets a resolution that nobody waits for any more, once it is resolved or has no runner; the
     /// failure that it leaves behind.
     fn close_if_over(&mut self, number: u64) -> Option<Failure> {
-        let contest = self.contests.get(&number)?;
-        if contest.waiters > 0 || !(contest.resolved || contest.runners.is_empty()) {
+        let resolution = self.resolutions.get(&number)?;
+        if resolution.waiters > 0 || !(resolution.resolved || resolution.runners.is_empty()) {
             return None;
         }
-        let contest = self.contests.remove(&number)?;
-        if !contest.resolved {
-            self.open.remove(&contest.proxy);
+        let resolution = self.resolutions.remove(&number)?;
+        if !resolution.resolved {
+            self.open.remove(&resolution.proxy);
         }
-        contest.failure
+        resolution.failure
     }
 
-    /// Whether the newest call of `contest` waits, over however many others, for one of `me`.
-    fn would_close_a_cycle(&self, contest: u64, me: Runner) -> bool {
-        self.contests
-            .get(&contest)
-            .and_then(|contest| contest.runners.last())
+    /// Whether the newest call of `resolution` waits, over however many others, for one of `me`.
+    fn would_close_a_cycle(&self, resolution: u64, me: Runner) -> bool {
+        self.resolutions
+            .get(&resolution)
+            .and_then(|resolution| resolution.runners.last())
             .is_some_and(|run| self.chain(run).any(|run| run.runner.is_same_thread(me)))
     }
 }
 
-impl Contest {
+impl Resolution {
     /// The failure of a call that began after the waiter came.
     fn failure_for(&self, wait: Wait) -> Option<Failure> {
         self.failure.filter(|failure| failure.began > wait.came)
     }
 }
 
-/// Drops the reference of a failure that is out of the book.
+/// Drops the reference of a failure that is out of the graph.
 ///
 /// # Safety
 ///
@@ -533,7 +540,7 @@ unsafe fn release(failure: Option<Failure>) {
     }
 }
 
-/// How long a waiter goes on waiting for the call that runs.
+/// How long a waiter still waits for the call that runs.
 struct Patience {
     importing: bool,
     /// The call that is being watched, and since when.
@@ -559,11 +566,11 @@ impl Patience {
         }
     }
 
-    fn glance(&self) -> Duration {
+    fn poll_interval(&self) -> Duration {
         if self.importing {
             IMPORTING / 5
         } else {
-            GLANCE
+            POLL_INTERVAL
         }
     }
 
@@ -583,7 +590,7 @@ impl Patience {
         if now < self.next {
             return false;
         }
-        self.next = now + GLANCE;
+        self.next = now + POLL_INTERVAL;
         let (thread, _) = runner;
         let activity = fs::read(format!("/proc/self/task/{thread}/schedstat")).ok();
         if activity.is_some() && activity != self.activity {
