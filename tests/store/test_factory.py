@@ -175,6 +175,32 @@ print('over')
     assert time.monotonic() - started < 30
 
 
+def test_async_object_that_no_thread_began_to_get_is_got_by_its_user_at_exit():
+    code = """
+import atexit, threading
+
+# Registered before the package's own, so it runs after them.
+atexit.register(lambda: print(last()))
+
+from proxystore.connectors.local import LocalConnector
+from proxystore.store import Store, _prefetch
+from proxystore.store.factory import StoreFactory
+
+def hang(data):
+    threading.Event().wait()
+
+store = Store('store', LocalConnector(), register=True)
+for _ in range(_prefetch._MAX_THREADS):
+    StoreFactory(store.put(1), store.config(), deserializer=hang).resolve_async()
+last = StoreFactory(store.put('last'), store.config())
+last.resolve_async()
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ('last\n', '')
+
+
 def test_polling_waits_for_the_object(store):
     key = store.connector.new_key()
     factory = PollingStoreFactory(key, store.config(), polling_interval=0.001)

@@ -37,8 +37,16 @@ class Prefetch(Generic[T]):
 
     @property
     def lost(self) -> bool:
-        """Whether this is a copy, made by a fork, of what only the parent's threads get."""
-        return self._process is not _generation and not self._future.done()
+        """Whether no thread of this process will get the result.
+
+        After a fork only the parent's threads get it; at exit none begins to.
+        """
+        forked = self._process is not _generation and not self._future.done()
+        return forked or self._future.cancelled()
+
+    def cancel(self) -> None:
+        """Give up, before a thread has begun: the caller who needs the result gets it."""
+        self._future.cancel()
 
     def done(self) -> bool:
         """Whether the result is there, or the operation has failed."""
@@ -100,6 +108,8 @@ class _Pool:
         """Let the threads end, and wait a little for what they are doing."""
         with self._changed:
             self._ended = True
+            for waiting, _ in self._work:
+                waiting.cancel()
             self._work.clear()
             self._changed.notify_all()
             threads = list(self._threads)
