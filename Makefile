@@ -44,7 +44,7 @@ format: $(VENV)/.ready ## Format all code
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(BENCH)/.ready $(UPSTREAM)/.ready toolchain ## Measure against the original, its peers and the machine; writes benches/RESULTS.md
+bench: $(BENCH)/.ready $(UPSTREAM)/.ready toolchain ## Measure against upstream, its peers and the machine; writes benches/RESULTS.md
 	$(BENCH)/bin/python -m benches.python.report
 
 wheel: $(VENV)/.ready ## Build the manylinux wheel and try it where there is no compiler

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope='session')
 def upstream() -> Iterator[Interpreter]:
-    """A process in which the released original is installed: the oracle."""
+    """A process in which ProxyStore 1.1.0 is installed: the oracle."""
     with Interpreter(upstream_python()) as interpreter:
         yield interpreter
 

@@ -1,4 +1,4 @@
-"""What the comparisons with the released original share."""
+"""What the comparisons with ProxyStore 1.1.0 share."""
 
 from __future__ import annotations
 

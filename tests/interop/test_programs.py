@@ -1,4 +1,4 @@
-"""Programs written for the original run unchanged, and print the same."""
+"""Programs written for upstream run unchanged, and print the same."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every public name of the original's modules is here, and can be used in the same ways.
+"""Every public name of upstream's modules is here, and can be used in the same ways.
 
-The original itself is asked, so that there is no list to go stale. Where we differ on purpose the
+Upstream itself is asked, so that there is no list to go stale. Where we differ on purpose the
 difference stands in `DIFFERENCES` with its reason; one that no longer exists is an error too.
 """
 
@@ -28,7 +28,7 @@ _NATIVE = 'the proxy is a native type, which answers this in a slot of its own'
 
 # Class and fact, wherever the class can be reached.
 DIFFERENCES: dict[str, str] = {
-    'Proxy.bases': 'an intermediate class that gave the original its metaclass',
+    'Proxy.bases': 'an intermediate class that gave upstream its metaclass',
     'Proxy.__name__()': _NATIVE,
     'Proxy.__class__()': _NATIVE,
     'Proxy.__getattr__()': _NATIVE,

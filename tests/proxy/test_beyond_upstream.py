@@ -1,4 +1,4 @@
-"""What our proxies forward, and the original's do not."""
+"""What our proxies forward, and upstream's do not."""
 
 from __future__ import annotations
 

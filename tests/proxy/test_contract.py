@@ -1,7 +1,7 @@
-"""What the original's proxies do, and ours too.
+"""What upstream's proxies do, and ours too.
 
-Runs over our Proxy, over a subclass of it, and (see `test_upstream_meets_the_contract`) in the
-original's own environment over the original.
+Runs over our Proxy, over a subclass of it, and (see `test_upstream_meets_the_contract`) in
+upstream's own environment over its Proxy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Proxies travel as their factories, to and from the original too."""
+"""Proxies travel as their factories, to and from upstream too."""
 
 from __future__ import annotations
 

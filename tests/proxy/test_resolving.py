@@ -282,7 +282,7 @@ def test_a_waiter_that_holds_a_lock_of_the_factory_goes_on(proxy_class):
         other = Worker(str, proxy)
         assert inside.wait(PATIENCE)
         until_asleep(other)
-        # The original calls the factory here, which may take the lock again.
+        # Upstream calls the factory here, which may take the lock again.
         assert str(proxy) == 'value'
     assert other.result() == 'value'
     assert len(calls) == 2

@@ -1,4 +1,4 @@
-"""The released original meets the contract that our proxies are held to."""
+"""ProxyStore 1.1.0 meets the contract that our proxies are held to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other Python interpreters: the released original in its environment, and further ones of ours."""
+"""Other Python interpreters: ProxyStore 1.1.0 in its environment, and further ones of ours."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Interpreter:
 
 
 def upstream_python() -> Path:
-    """The interpreter of the environment that holds the released original.
+    """The interpreter of the environment that holds ProxyStore 1.1.0.
 
     Raises:
         FileNotFoundError: If there is none; says how to make it.

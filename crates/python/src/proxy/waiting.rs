@@ -1,6 +1,6 @@
 //! Waiting for another thread's call of the factory, without ever adding a deadlock.
 //!
-//! The original takes no lock: each thread calls the factory for itself. Here a thread that finds
+//! Upstream takes no lock: each thread calls the factory for itself. Here a thread that finds
 //! the factory running waits for its result, and so could hold up whatever that call needs: a lock
 //! of the user's, the import lock, another proxy. No program can tell all of these apart from a
 //! call that merely takes its time, so a wait is a courtesy and never a must. A waiter stops waiting
