@@ -452,6 +452,18 @@ def test_a_waiting_main_thread_answers_signals(proxy_class):
     assert factory.calls == 1
 
 
+@contextlib.contextmanager
+def interrupted_by(handler):
+    """The main thread, which runs the body, soon gets a signal that this function handles."""
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        main = threading.main_thread().ident
+        Worker(lambda: signal.pthread_kill(main, signal.SIGUSR1))
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_signal_handler_that_returns_does_not_end_the_wait(proxy_class):
     factory = Factory(held=True)
     proxy = proxy_class(factory)
@@ -463,13 +475,8 @@ def test_a_signal_handler_that_returns_does_not_end_the_wait(proxy_class):
         handled.append(1)
         factory.release.set()
 
-    before = signal.signal(signal.SIGUSR1, handler)
-    try:
-        main = threading.main_thread().ident
-        Worker(lambda: signal.pthread_kill(main, signal.SIGUSR1))
+    with interrupted_by(handler):
         assert len(proxy) == 1
-    finally:
-        signal.signal(signal.SIGUSR1, before)
     assert handled == [1]
     assert owner.result() == 1
     assert factory.calls == 1
@@ -485,13 +492,8 @@ def test_a_handler_may_touch_a_proxy_while_its_thread_waits_for_another(proxy_cl
         assert str(inner) == 'inner'
         factory.release.set()
 
-    before = signal.signal(signal.SIGUSR1, handler)
-    try:
-        main = threading.main_thread().ident
-        Worker(lambda: signal.pthread_kill(main, signal.SIGUSR1))
+    with interrupted_by(handler):
         assert len(proxy) == 1
-    finally:
-        signal.signal(signal.SIGUSR1, before)
     assert owner.result() == 1
 
 
