@@ -211,6 +211,62 @@ def test_a_connector_that_refuses_nothing_fails(name: str, tmp_path: Path) -> No
         case.run(OpenDoorSubject(tmp_path))
 
 
+class ShuffledConnector(LocalConnector):
+    """A third party's connector whose batches come in the wrong order."""
+
+    def get_batch(self, keys: Any) -> Any:
+        return super().get_batch(keys)[::-1]
+
+
+class ShortConnector(LocalConnector):
+    """A third party's connector whose batches leave out what is not there."""
+
+    def get_batch(self, keys: Any) -> Any:
+        return [found for found in super().get_batch(keys) if found is not None]
+
+
+class KeylessConnector(LocalConnector):
+    """A third party's connector that forgets the last key of a batch."""
+
+    def put_batch(self, objs: Any) -> Any:
+        return super().put_batch(objs)[:-1]
+
+
+@pytest.mark.parametrize('kind', [ShuffledConnector, ShortConnector, KeylessConnector])
+def test_batches_are_those_of_the_connector(kind: type[LocalConnector], tmp_path: Path) -> None:
+    class BatchSubject(LocalSubject):
+        def open(self) -> LocalConnector:
+            return kind(self.objects)
+
+    (case,) = (case for case in CASES if case.name == 'batches-keep-their-order')
+    with pytest.raises(ConformanceError, match='batches-keep-their-order'):
+        case.run(BatchSubject(tmp_path))
+
+
+class ProtocolConnector:
+    """A third party's connector that has the methods of the protocol and no other."""
+
+    def __init__(self, connector: LocalConnector) -> None:
+        for name in ('close', 'config', 'evict', 'exists', 'get', 'get_batch', 'put', 'put_batch'):
+            setattr(self, name, getattr(connector, name))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ProtocolConnector:
+        return cls(LocalConnector.from_config(config))
+
+
+def test_what_the_protocol_does_not_ask_for_is_not_asked_for(tmp_path: Path) -> None:
+    class ProtocolSubject(LocalSubject):
+        capabilities: ClassVar = {**LocalSubject.capabilities, 'deferrable': False}
+
+        def open(self) -> Any:
+            return ProtocolConnector(LocalConnector(self.objects))
+
+    for case in CASES:
+        if not case.heavy:
+            case.run(ProtocolSubject(tmp_path))
+
+
 def test_names_are_unique_and_every_case_has_a_sentence() -> None:
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)

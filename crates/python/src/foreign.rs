@@ -8,7 +8,7 @@ use proxystore::{
 };
 use pyo3::{
     prelude::*,
-    types::{PyBytes, PyDict},
+    types::{PyBytes, PyDict, PyTuple},
 };
 
 use crate::{buffer::Gathered, convert, errors};
@@ -116,13 +116,55 @@ impl Connector for ForeignConnector {
 
     fn get<'a>(&'a self, key: &'a Key, _: Deadline) -> Operation<'a, Result<Option<Memory>>> {
         self.call(Some(key), |object| {
-            let found = object.call_method1("get", (self.key(object.py(), key)?,))?;
-            if found.is_none() {
-                return Ok(None);
-            }
-            let bytes = Gathered::borrow(&found)?;
-            Ok(Some(Memory::copied_from(bytes.payload().segments())?))
+            memory(&object.call_method1("get", (self.key(object.py(), key)?,))?)
         })
+    }
+
+    fn put_batch<'a>(
+        &'a self,
+        payloads: &'a [Payload<'a>],
+        _: Deadline,
+    ) -> Operation<'a, Result<Vec<Key>>> {
+        self.call(None, |object| {
+            let objects = payloads.iter().map(|payload| bytes(object.py(), *payload));
+            let objects = objects.collect::<PyResult<Vec<_>>>()?;
+            object
+                .call_method1("put_batch", (objects,))?
+                .try_iter()?
+                .map(|key| convert::key_fields(&key?))
+                .collect()
+        })
+    }
+
+    fn get_batch<'a>(
+        &'a self,
+        keys: &'a [Key],
+        _: Deadline,
+    ) -> Operation<'a, Result<Vec<Option<Memory>>>> {
+        let mut culprit = None;
+        let found = self.call(None, |object| {
+            let objects = keys.iter().map(|key| self.key(object.py(), key));
+            let objects = objects.collect::<PyResult<Vec<_>>>()?;
+            object
+                .call_method1("get_batch", (&objects,))
+                .inspect_err(|error| {
+                    let said = error.to_string();
+                    let mut pairs = keys.iter().zip(&objects);
+                    culprit = pairs
+                        .find(|(_, object)| object.cast().is_ok_and(|key| names(&said, key)))
+                        .map(|(key, _)| key);
+                })?
+                .try_iter()?
+                .map(|found| memory(&found?))
+                .collect()
+        });
+        match found.into_ready() {
+            Ok(found) => Operation::ready(found.map_err(|error| match culprit {
+                Some(key) => error.with_key(key),
+                None => error,
+            })),
+            Err(found) => found,
+        }
     }
 
     fn exists<'a>(&'a self, key: &'a Key, _: Deadline) -> Operation<'a, Result<bool>> {
@@ -176,6 +218,28 @@ impl Connector for ForeignConnector {
             _ => object.call_method0("close").map(drop),
         })
     }
+}
+
+/// Whether a message names a key, or one within it, as Python shows it or as the core does.
+fn names(message: &str, key: &Bound<'_, PyTuple>) -> bool {
+    let as_python = key
+        .repr()
+        .is_ok_and(|key| message.contains(&*key.to_string_lossy()));
+    let as_core = || convert::key_fields(key).is_ok_and(|key| message.contains(&key.to_string()));
+    let within = || {
+        key.iter()
+            .any(|item| item.cast().is_ok_and(|key| names(message, key)))
+    };
+    as_python || as_core() || within()
+}
+
+/// What a connector's `get` returned.
+fn memory(found: &Bound<'_, PyAny>) -> PyResult<Option<Memory>> {
+    if found.is_none() {
+        return Ok(None);
+    }
+    let bytes = Gathered::borrow(found)?;
+    Ok(Some(Memory::copied_from(bytes.payload().segments())?))
 }
 
 fn bytes<'py>(py: Python<'py>, payload: Payload<'_>) -> PyResult<Bound<'py, PyBytes>> {
