@@ -35,7 +35,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import multiprocessing
 import pickle
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -322,7 +321,7 @@ def _configuration_is_plain(subject: Subject) -> None:
 
 def _context_manager_closes(subject: Subject) -> bool:
     connector: Any = subject.open()
-    if not isinstance(connector, contextlib.AbstractContextManager):
+    if not callable(getattr(connector, '__enter__', None)):
         # The protocol does not ask for it.
         return False
     with connector as entered:
