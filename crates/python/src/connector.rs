@@ -1,8 +1,8 @@
 //! The one Python class for all native connectors.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
-use proxystore::{CloseOptions, Connector, Deadline, Factory, Payload};
+use proxystore::{CloseOptions, Connector, Deadline, Factory, Key, Payload};
 use pyo3::{
     prelude::*,
     types::{PyDict, PyList, PyType},
@@ -12,6 +12,9 @@ use crate::{
     buffer::{self, Gathered},
     convert, door, errors,
 };
+
+/// From this size on, a put takes long enough for a signal to arrive meanwhile. In bytes.
+const LARGE: usize = 1 << 20;
 
 /// A connector of the native table, opened with the options of a dictionary.
 ///
@@ -119,7 +122,12 @@ impl PyConnector {
         let key = door::run(py, Deadline::never(), |deadline| {
             self.connector.put(payload, deadline)
         })?;
-        convert::key_to_python(&key, self.key_type.bind(py))
+        let key_type = self.key_type.bind(py);
+        let hand_out = || {
+            answer_late_signals(py, payload.len())?;
+            convert::key_to_python(&key, key_type)
+        };
+        hand_out().inspect_err(|_| self.take_back(py, slice::from_ref(&key)))
     }
 
     fn put_batch<'py>(&self, objs: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
@@ -133,11 +141,12 @@ impl PyConnector {
             self.connector.put_batch(&payloads, deadline)
         })?;
         let key_type = self.key_type.bind(py);
-        let keys = keys
-            .iter()
-            .map(|key| convert::key_to_python(key, key_type))
-            .collect::<PyResult<Vec<_>>>()?;
-        PyList::new(py, keys)
+        let hand_out = || {
+            answer_late_signals(py, payloads.iter().map(Payload::len).sum())?;
+            let keys = keys.iter().map(|key| convert::key_to_python(key, key_type));
+            PyList::new(py, keys.collect::<PyResult<Vec<_>>>()?)
+        };
+        hand_out().inspect_err(|_| self.take_back(py, &keys))
     }
 
     fn set(&self, key: &Bound<'_, PyAny>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -155,6 +164,28 @@ impl PyConnector {
             "<proxystore._native.Connector of kind {}>",
             self.connector.kind()
         )
+    }
+}
+
+impl PyConnector {
+    /// Removes objects whose keys the caller does not get to know.
+    fn take_back(&self, py: Python<'_>, keys: &[Key]) {
+        for key in keys {
+            // What matters to the caller is why.
+            let _ = door::run(py, Deadline::never(), |deadline| {
+                self.connector.evict(key, deadline)
+            });
+        }
+    }
+}
+
+/// Lets a signal that arrived while a large object was put be heard before its key is handed out:
+/// with the key lost to the handler's exception, nobody could remove the object.
+fn answer_late_signals(py: Python<'_>, len: usize) -> PyResult<()> {
+    if len < LARGE {
+        Ok(())
+    } else {
+        py.check_signals()
     }
 }
 
