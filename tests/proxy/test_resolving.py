@@ -79,14 +79,19 @@ def until_asleep(thread: threading.Thread) -> None:
 
 def is_in_interpreter(address: int) -> bool:
     """Whether memory belongs to the interpreter's image, where it keeps its global lock."""
-    image = False
+    image, end = False, 0
     for line in Path('/proc/self/maps').read_text().splitlines():
-        span, *_, path = line.split(maxsplit=5)
-        # The zeroed part of the image has no path and comes right after the rest.
-        image = 'python' in Path(path).name if path.startswith('/') else image and len(path) < 3
+        span, _, _, _, _, *path = line.split(maxsplit=5)
         low, high = (int(bound, 16) for bound in span.split('-'))
+        if path:
+            # Not the extension modules, whose names contain the interpreter's.
+            image = Path(path[0]).name.startswith(('python', 'libpython'))
+        else:
+            # The zeroed part of the image has no path and comes right after the rest.
+            image = image and low == end
         if low <= address < high:
             return image
+        end = high
     return False
 
 
