@@ -206,7 +206,8 @@ impl<'a> Reader<'a> {
         if first.checksum.is_none() {
             return Ok(memory);
         }
-        let found = checksum(&memory);
+        let reading = FileError::os("reading the object", self.paths.data());
+        let found = checksum(&memory).map_err(reading)?;
         if candidates.any(|entry| entry.checksum.is_none_or(|expected| expected == found)) {
             return Ok(memory);
         }

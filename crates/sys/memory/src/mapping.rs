@@ -8,7 +8,11 @@ use std::{
     ptr::{self, NonNull},
 };
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use rustix::{
+    io::Errno,
+    mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
+    param::page_size,
+};
 
 use crate::segment::Segment;
 
@@ -64,6 +68,35 @@ impl Mapping {
             len,
             memory: PhantomData,
         })
+    }
+
+    /// Reads the pages of `len` bytes from `offset` on, as far as there are such, so that touching
+    /// them next finds them there.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` where touching them would kill this process with SIGBUS: the device cannot read them,
+    /// or the file has become shorter. Linux before 5.14 cannot tell, and nothing is done.
+    pub fn load(&self, offset: usize, len: usize) -> io::Result<()> {
+        let start = offset.min(self.len) / page_size() * page_size();
+        let end = offset.saturating_add(len).min(self.len);
+        if start >= end {
+            return Ok(());
+        }
+        loop {
+            // SAFETY: the range lies within the mapping and starts at a page; reading pages changes
+            // no byte.
+            let outcome = unsafe {
+                let address = self.pointer.as_ptr().add(start).cast();
+                madvise(address, end - start, Advice::LinuxPopulateRead)
+            };
+            match outcome {
+                Ok(()) | Err(Errno::INVAL) => return Ok(()),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(Errno::FAULT) => return Err(Errno::IO.into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     pub(crate) const fn address(&self) -> NonNull<u8> {
@@ -124,6 +157,30 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn pages_that_cannot_be_read_are_an_error_to_load() {
+        let file = tempfile::tempfile().expect("a file");
+        let (page, len) = (page_size(), 3 * page_size() + 1);
+        file.set_len(len as u64).expect("room");
+        let view = Mapping::of_file(&file, len).expect("a view");
+        for (offset, length) in [
+            (0, len),
+            (1, 1),
+            (len - 1, 1),
+            (len, 1),
+            (7 * len, 1),
+            (9, 0),
+        ] {
+            view.load(offset, length).expect("it is there");
+        }
+        view.load(page, usize::MAX).expect("it is there");
+        file.set_len(page as u64).expect("it can be cut");
+        view.load(0, page).expect("it is there");
+        let error = view.load(0, len).expect_err("it is gone");
+        assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()));
+        view.load(len - 1, 1).expect_err("it is gone");
+    }
 
     #[test]
     fn a_view_is_private_writable_and_outlives_its_file() {

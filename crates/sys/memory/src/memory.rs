@@ -118,6 +118,19 @@ impl Memory {
         self.len() == 0
     }
 
+    /// If this is a view of a file, reads `len` bytes of it from `offset` on into memory; see
+    /// [`Mapping::load`].
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if these bytes cannot be read.
+    pub fn load(&self, offset: usize, len: usize) -> io::Result<()> {
+        match &self.0 {
+            Inner::Owned(_) => Ok(()),
+            Inner::Mapped(mapping) => mapping.load(offset, len),
+        }
+    }
+
     /// Whether this is a view of a file rather than a copy.
     #[must_use]
     pub const fn is_mapped(&self) -> bool {
