@@ -48,8 +48,6 @@ MAY_KNOW = {
     'proxystore': {
         'proxystore-core',
         'proxystore-runtime',
-        'proxystore-memory',
-        'proxystore-conformance',
         *CONNECTORS,
     },
     'proxystore-python': set(PACKAGES) - CONNECTORS - {'proxystore-benches'},

@@ -10,7 +10,7 @@ use pyo3::{
     types::{PyDict, PyTuple},
 };
 
-use crate::{convert, door, errors, foreign::ForeignConnector};
+use crate::{convert, door, errors, python_connector::PythonConnector};
 
 /// The cases: a name, the sentence of the contract, and whether it moves gigabytes.
 #[pyfunction]
@@ -51,7 +51,7 @@ struct Subject {
     object: Py<PyAny>,
     capabilities: Capabilities,
     /// Every connector handed out, to find its Python object again.
-    opened: Mutex<Vec<Arc<ForeignConnector>>>,
+    opened: Mutex<Vec<Arc<PythonConnector>>>,
 }
 
 impl Subject {
@@ -73,7 +73,7 @@ impl Subject {
 
     fn wrap(&self, connector: &Bound<'_, PyAny>) -> PyResult<Arc<dyn Connector>> {
         let make_key = self.object.bind(connector.py()).getattr("make_key")?;
-        let connector = Arc::new(ForeignConnector::new(
+        let connector = Arc::new(PythonConnector::new(
             connector.clone().unbind(),
             make_key.unbind(),
             self.capabilities,
@@ -83,7 +83,7 @@ impl Subject {
         Ok(connector)
     }
 
-    fn object_of(&self, connector: &dyn Connector) -> Option<Arc<ForeignConnector>> {
+    fn object_of(&self, connector: &dyn Connector) -> Option<Arc<PythonConnector>> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         opened
             .iter()

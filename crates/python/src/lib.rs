@@ -5,8 +5,9 @@
 //! * `door`: the one way out of the interpreter.
 //! * `buffer`: bytes in and out by the buffer protocol, without a copy.
 //! * `convert`, `errors`, `logging`: keys and configurations, exceptions, log records.
-//! * `connector`: the one class for all native connectors; `foreign`: a Python one as a native
-//!   one; `conformance`: the suite over both.
+//! * `connector`: the one class for all native connectors.
+//! * `python_connector`: a connector written in Python, usable wherever a native one is.
+//! * `conformance`: the contract of connectors, run over either.
 //! * `proxy`: the native half of the Proxy.
 
 mod buffer;
@@ -15,9 +16,9 @@ mod connector;
 mod convert;
 mod door;
 mod errors;
-mod foreign;
 mod logging;
 mod proxy;
+mod python_connector;
 
 use pyo3::prelude::*;
 

@@ -17,14 +17,14 @@ use crate::{buffer::Gathered, convert, errors};
 ///
 /// Objects cross as `bytes`, since that is what connectors of others take, hence one copy each way.
 /// The object is called with the interpreter attached, and blocks the calling thread.
-pub(crate) struct ForeignConnector {
+pub(crate) struct PythonConnector {
     object: Py<PyAny>,
     /// Makes the connector's key from the fields of a core key.
     make_key: Py<PyAny>,
     capabilities: Capabilities,
 }
 
-impl ForeignConnector {
+impl PythonConnector {
     /// A connector around `object`; `make_key` is called with the fields of a key and returns the
     /// key as the connector made it, so a named tuple does.
     pub(crate) fn new(object: Py<PyAny>, make_key: Py<PyAny>, capabilities: Capabilities) -> Self {
@@ -77,16 +77,16 @@ impl ForeignConnector {
     }
 }
 
-impl fmt::Debug for ForeignConnector {
+impl fmt::Debug for PythonConnector {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_tuple("ForeignConnector")
+            .debug_tuple("PythonConnector")
             .field(&self.object)
             .finish()
     }
 }
 
-impl Connector for ForeignConnector {
+impl Connector for PythonConnector {
     fn kind(&self) -> &'static str {
         "python"
     }
