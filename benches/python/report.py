@@ -14,7 +14,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / 'RESULTS.md'
 #: Modules of this package; each has a `main()` that returns Markdown.
-BENCHMARKS = ('proxy', 'store', 'file', 'door')
+BENCHMARKS = ('proxy', 'store', 'file', 'door', 'native')
 
 
 def machine() -> str:
@@ -42,7 +42,7 @@ def main() -> None:
         f'{machine()}.\n',
         'Every figure of a row was taken in one run, the contenders taking turns; the smallest of '
         'all rounds counts. *original* is ProxyStore 1.1.0 from the package index. The native '
-        "benchmarks of the core are `cargo bench`'s and print their own floors.\n",
+        'benchmarks are criterion medians, each beside the floor of its group.\n',
     ]
     for name in BENCHMARKS:
         print(f'measuring {name} ...', file=sys.stderr, flush=True)

@@ -344,6 +344,12 @@ def test_an_ill_typed_option_is_refused_by_name(store_dir, options) -> None:
         FileConnector(**{'store_dir': store_dir, **options})
 
 
+@pytest.mark.parametrize('options', [{'buffering': 10**40}, {'store_dir': '/tmp/\udcff'}])
+def test_an_option_that_cannot_be_expressed_is_refused(store_dir, options) -> None:
+    with pytest.raises(ConnectorConfigError):
+        FileConnector(**{'store_dir': store_dir, **options})
+
+
 def test_fsync_puts_as_well(store_dir) -> None:
     with FileConnector(store_dir, fsync=True) as connector:
         key = connector.put(b'x' * LARGE)

@@ -127,19 +127,27 @@ fn list<'py>(items: impl Iterator<Item = Bound<'py, PyAny>>, depth: usize) -> Py
 fn option(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     let Some(depth) = depth.checked_sub(1) else {
         let message = format!("an option of a connector is nested at most {MAX_DEPTH} levels deep");
-        let error = Error::new(ErrorKind::InvalidConfig, message);
-        return Err(errors::to_python(value.py(), &error));
+        return Err(invalid_option(value.py(), message));
     };
     if value.is_none() {
         Ok(Value::Null)
     } else if let Ok(flag) = value.cast::<PyBool>() {
         Ok(Value::Bool(flag.is_true()))
     } else if let Ok(number) = value.cast::<PyInt>() {
-        Ok(Value::Integer(number.extract()?))
+        number.extract().map(Value::Integer).map_err(|_| {
+            let message =
+                format!("an option of a connector has at most 64 bits, not as many as {number}");
+            invalid_option(number.py(), message)
+        })
     } else if let Ok(number) = value.cast::<PyFloat>() {
         Ok(Value::Float(number.value()))
     } else if let Ok(text) = value.cast::<PyString>() {
-        Ok(Value::Text(text.to_cow()?.into_owned()))
+        let text = text.to_cow().map_err(|error| {
+            let message =
+                format!("an option of a connector is text that UTF-8 can encode: {error}");
+            invalid_option(value.py(), message)
+        })?;
+        Ok(Value::Text(text.into_owned()))
     } else if let Ok(items) = value.cast::<PyList>() {
         list(items.iter(), depth)
     } else if let Ok(items) = value.cast::<PyTuple>() {
@@ -152,6 +160,10 @@ fn option(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
             value.get_type().qualname()?
         )))
     }
+}
+
+fn invalid_option(py: Python<'_>, message: String) -> PyErr {
+    errors::to_python(py, &Error::new(ErrorKind::InvalidConfig, message))
 }
 
 /// The dictionary of options that `config` stands for.
@@ -203,11 +215,9 @@ pub(crate) fn capabilities_to_python(
     abilities.set_item("crosses_hosts", crosses_hosts)?;
     abilities.set_item("outlives_process", outlives_process)?;
     abilities.set_item("remote", remote)?;
-    abilities.set_item("remote", remote)?;
     abilities.set_item("verifies", when(verifies))?;
     abilities.set_item("zero_copy", when(zero_copy))?;
     abilities.set_item("max_object_size", max_object_size)?;
-    abilities.set_item("transit_memory", transit_memory)?;
     abilities.set_item("transit_memory", transit_memory)?;
     Ok(abilities)
 }
