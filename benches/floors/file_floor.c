@@ -1,9 +1,8 @@
 /* The system calls of a put and a get of the file connector, and nothing else.
  *
  * Usage: file_floor DIRECTORY SIZE COUNT
- * Reads commands from standard input, one a line: `put`, `get` or `write`. Answers each with the
- * mean time of COUNT operations, in nanoseconds. `write` is one fresh file of SIZE bytes written
- * by write(2), without a marker.
+ * Reads commands from standard input, one a line: `put` or `get`. Answers each with the
+ * mean time of COUNT operations, in nanoseconds.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -92,14 +91,6 @@ static void get(const char *data, const char *marker)
     check(close(file), "close");
 }
 
-/* One fresh file, and no marker. */
-static void write_only(const char *data)
-{
-    int file = create(data);
-    write_all(file, buffer, size);
-    check(close(file), "close");
-}
-
 int main(int argc, char **argv)
 {
     char command[16];
@@ -122,23 +113,20 @@ int main(int argc, char **argv)
         name(temporary[i], i, ".ready.0123456789abcdef.tmp");
     }
     while (scanf("%15s", command) == 1) {
-        int is_get = strcmp(command, "get") == 0, is_put = strcmp(command, "put") == 0;
+        int is_get = strcmp(command, "get") == 0;
         if (is_get)
             put(data[0], marker[0], temporary[0]);
         double start = now();
         for (int i = 0; i < count; i++) {
-            if (is_put)
-                put(data[i], marker[i], temporary[i]);
-            else if (is_get)
+            if (is_get)
                 get(data[0], marker[0]);
             else
-                write_only(data[i]);
+                put(data[i], marker[i], temporary[i]);
         }
         printf("%.0f\n", (now() - start) / count);
         fflush(stdout);
         for (int i = 0; i < (is_get ? 1 : count); i++) {
-            if (is_put || is_get)
-                check(unlink(marker[i]), "unlink");
+            check(unlink(marker[i]), "unlink");
             check(unlink(data[i]), "unlink");
         }
     }

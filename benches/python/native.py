@@ -34,7 +34,8 @@ def measure() -> list[Result]:
         benchmark = json.loads(path.read_text())
         estimates = json.loads(path.with_name('estimates.json').read_text())
         median = estimates['median']['point_estimate']
-        results.append(Result(benchmark['group_id'], benchmark['function_id'], median))
+        name = ' '.join(filter(None, (benchmark['function_id'], benchmark['value_str'])))
+        results.append(Result(benchmark['group_id'], name, median))
     return results
 
 
