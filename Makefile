@@ -36,7 +36,7 @@ lint: $(VENV)/.native ## Check formatting, lints and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/stubtest proxystore._native --allowlist tests/stubtest_allowlist.txt
 
 format: $(VENV)/.ready ## Format all code
