@@ -71,12 +71,12 @@ def test_references_are_balanced(proxy_class):
     use()
     gc.collect()
     before = [sys.getrefcount(thing) for thing in watched]
-    for _ in range(50):
+    for _ in range(1000):
         use()
     gc.collect()
     after = [sys.getrefcount(thing) for thing in watched]
-    # The interpreter itself moves the counts of what everybody uses.
-    assert all(abs(a - b) < 40 for a, b in zip(after, before, strict=True))
+    # Others move the counts of what everybody uses, but not by one for each use.
+    assert all(abs(a - b) < 500 for a, b in zip(after, before, strict=True))
     assert after[:4] == before[:4]
 
 
