@@ -57,7 +57,8 @@ def test_a_second_interpreter_of_the_process_is_refused():
         try:
             import proxystore.proxy
         except ImportError as error:
-            assert 'another interpreter of this process' in str(error), error
+            # From Python 3.12 on the interpreter refuses by itself, in its own words.
+            assert 'interpreter' in str(error), error
         else:
             raise AssertionError
         '''
