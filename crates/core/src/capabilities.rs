@@ -31,6 +31,8 @@ pub struct Capabilities {
     pub outlives_process: bool,
     /// A server or a peer takes part in operations.
     pub remote: bool,
+    /// A put completes a payload that has a [`Seal`](crate::payload::Seal).
+    pub seals: bool,
     /// A get notices bytes that changed since the put.
     pub verifies: When,
     /// A get of a large object hands out memory that was not copied.
@@ -50,6 +52,7 @@ impl Capabilities {
         crosses_hosts: false,
         outlives_process: false,
         remote: false,
+        seals: false,
         verifies: When::Never,
         zero_copy: When::Never,
         max_object_size: None,

@@ -70,6 +70,26 @@ pub trait Connector: fmt::Debug + Send + Sync + 'static {
     fn get<'a>(&'a self, key: &'a Key, deadline: Deadline)
     -> Operation<'a, Result<Option<Memory>>>;
 
+    /// The object's bytes as [`get`](Self::get) gives them, in memory that is cheap to write to all
+    /// over: a copy, where `get` hands out a view whose pages are copied as they are written to.
+    fn get_copy<'a>(
+        &'a self,
+        key: &'a Key,
+        deadline: Deadline,
+    ) -> Operation<'a, Result<Option<Memory>>> {
+        Operation::pending(async move {
+            let Some(memory) = self.get(key, deadline).await? else {
+                return Ok(None);
+            };
+            if !memory.is_mapped() {
+                return Ok(Some(memory));
+            }
+            let copied = Memory::copied_from(&[memory.as_segment()]);
+            let failed = |error| Error::from_io("there is no memory for a copy", error);
+            copied.map(Some).map_err(failed)
+        })
+    }
+
     /// Whether the object is there.
     ///
     /// # Behavior

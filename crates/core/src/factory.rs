@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::{capabilities::Capabilities, config::Config, connector::Connector, error::Result};
+use crate::{
+    capabilities::Capabilities,
+    config::{Config, Value},
+    connector::Connector,
+    error::{Error, ErrorKind, Result},
+};
 
 /// Opens connectors of one kind. Each connector crate has one static value of it, which the table
 /// of connectors lists.
@@ -31,6 +36,28 @@ pub trait Factory: Sync {
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), or whatever keeps the storage from
     /// being reached.
     fn open(&self, config: &Config) -> Result<Arc<dyn Connector>>;
+
+    /// What the storage that `config` names holds at present, without opening a connector: a list
+    /// of maps of plain values whose names the connector's documentation gives.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) if the storage needs no such care.
+    fn report(&self, config: &Config) -> Result<Value> {
+        let _ = config;
+        Err(careless(self.kind(), "report"))
+    }
+
+    /// Frees what nobody holds any more in the storage that `config` names, and says what that was,
+    /// in the form of [`report`](Self::report).
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) if the storage needs no such care.
+    fn collect_garbage(&self, config: &Config) -> Result<Value> {
+        let _ = config;
+        Err(careless(self.kind(), "collect_garbage"))
+    }
 }
 
 /// One option of a connector.
@@ -44,4 +71,9 @@ pub struct OptionInfo {
     pub default: Option<&'static str>,
     /// What it is for, in one sentence.
     pub summary: &'static str,
+}
+
+fn careless(kind: &str, operation: &'static str) -> Error {
+    let message = format!("the storage of the {kind} connector needs no care");
+    Error::new(ErrorKind::Unsupported, message).with_operation(operation)
 }

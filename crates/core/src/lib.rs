@@ -37,6 +37,6 @@ pub use self::{
     factory::{Factory, OptionInfo},
     key::{Field, Key},
     operation::Operation,
-    payload::Payload,
+    payload::{Payload, Seal},
     registry::Registry,
 };

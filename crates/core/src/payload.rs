@@ -1,13 +1,28 @@
 //! What a put takes.
 
+use std::fmt;
+
 use proxystore_memory::{Cursor, Segment};
 
 /// The bytes of one object: a gather list of borrowed parts, of which nothing is joined or copied
 /// on the way to the connector.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Payload<'a> {
     segments: &'a [Segment<'a>],
     len: usize,
+    seal: Option<&'a dyn Seal>,
+}
+
+/// What completes an object whose first segment holds the checksums of the others.
+pub trait Seal: Sync {
+    /// The first segment in its final form.
+    ///
+    /// # Behavior
+    ///
+    /// * `sums` are the XXH3-64 (seed 0) of the segments after the first, in order, each of the
+    ///   bytes that were stored, whatever the source has become meanwhile.
+    /// * Returns as many bytes as the first segment has.
+    fn seal(&self, sums: &[u64]) -> Vec<u8>;
 }
 
 impl<'a> Payload<'a> {
@@ -19,7 +34,24 @@ impl<'a> Payload<'a> {
             segments,
             // Saturates only for lists that name the same memory over and over; no store has room.
             len: lengths.fold(0, usize::saturating_add),
+            seal: None,
         }
+    }
+
+    /// The same object, to be completed by `seal` while it is stored.
+    ///
+    /// Only for connectors that say [`Capabilities::seals`](crate::Capabilities::seals): they sum
+    /// the bytes while they copy them, which costs less than reading them twice.
+    #[must_use]
+    pub fn with_seal(mut self, seal: &'a dyn Seal) -> Self {
+        self.seal = Some(seal);
+        self
+    }
+
+    /// What completes the object, if it is not complete yet.
+    #[must_use]
+    pub const fn seal(&self) -> Option<&'a dyn Seal> {
+        self.seal
     }
 
     /// The parts, in order.
@@ -44,6 +76,16 @@ impl<'a> Payload<'a> {
     #[must_use]
     pub const fn cursor(&self) -> Cursor<'a> {
         Cursor::new(self.segments)
+    }
+}
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Payload")
+            .field("segments", &self.segments)
+            .field("sealed", &self.seal.is_none())
+            .finish_non_exhaustive()
     }
 }
 

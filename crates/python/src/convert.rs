@@ -204,6 +204,7 @@ pub(crate) fn capabilities_to_python(
         crosses_hosts,
         outlives_process,
         remote,
+        seals,
         verifies,
         zero_copy,
         max_object_size,
@@ -215,6 +216,7 @@ pub(crate) fn capabilities_to_python(
     abilities.set_item("crosses_hosts", crosses_hosts)?;
     abilities.set_item("outlives_process", outlives_process)?;
     abilities.set_item("remote", remote)?;
+    abilities.set_item("seals", seals)?;
     abilities.set_item("verifies", when(verifies))?;
     abilities.set_item("zero_copy", when(zero_copy))?;
     abilities.set_item("max_object_size", max_object_size)?;

@@ -27,6 +27,14 @@ pub struct Memory(Inner);
 enum Inner {
     Owned(Owned),
     Mapped(Mapping),
+    Guarded(Guarded),
+}
+
+/// A view, and what keeps its file from being written to. The view goes first: fields are dropped
+/// in the order of their declaration.
+struct Guarded {
+    mapping: Mapping,
+    _guard: Box<dyn Send + Sync>,
 }
 
 impl Memory {
@@ -34,6 +42,16 @@ impl Memory {
     #[must_use]
     pub const fn from_mapping(mapping: Mapping) -> Self {
         Self(Inner::Mapped(mapping))
+    }
+
+    /// Takes over a view of a file whose pages will be used for something else once `guard` is
+    /// dropped, which happens after the view is gone.
+    #[must_use]
+    pub fn guarded(mapping: Mapping, guard: Box<dyn Send + Sync>) -> Self {
+        Self(Inner::Guarded(Guarded {
+            mapping,
+            _guard: guard,
+        }))
     }
 
     /// Owned memory with a copy of `segments`, one after the other.
@@ -99,7 +117,7 @@ impl Memory {
     pub const fn as_ptr(&self) -> *mut u8 {
         match &self.0 {
             Inner::Owned(owned) => owned.pointer(),
-            Inner::Mapped(mapping) => mapping.as_ptr(),
+            Inner::Mapped(mapping) | Inner::Guarded(Guarded { mapping, .. }) => mapping.as_ptr(),
         }
     }
 
@@ -108,7 +126,7 @@ impl Memory {
     pub const fn len(&self) -> usize {
         match &self.0 {
             Inner::Owned(owned) => owned.len,
-            Inner::Mapped(mapping) => mapping.len(),
+            Inner::Mapped(mapping) | Inner::Guarded(Guarded { mapping, .. }) => mapping.len(),
         }
     }
 
@@ -127,14 +145,22 @@ impl Memory {
     pub fn load(&self, offset: usize, len: usize) -> io::Result<()> {
         match &self.0 {
             Inner::Owned(_) => Ok(()),
-            Inner::Mapped(mapping) => mapping.load(offset, len),
+            Inner::Mapped(mapping) | Inner::Guarded(Guarded { mapping, .. }) => {
+                mapping.load(offset, len)
+            }
         }
     }
 
     /// Whether this is a view of a file rather than a copy.
     #[must_use]
     pub const fn is_mapped(&self) -> bool {
-        matches!(self.0, Inner::Mapped(_))
+        matches!(self.0, Inner::Mapped(_) | Inner::Guarded(_))
+    }
+
+    /// Whether holding this keeps memory from being used for other objects.
+    #[must_use]
+    pub const fn is_guarded(&self) -> bool {
+        matches!(self.0, Inner::Guarded(_))
     }
 
     /// The bytes, if they are owned. A view of a file has no slice, as nobody can promise that the
@@ -147,7 +173,7 @@ impl Memory {
                 // until `self` is dropped, and writers through `as_ptr` answer for themselves.
                 Some(unsafe { slice::from_raw_parts(owned.pointer(), owned.len) })
             }
-            Inner::Mapped(_) => None,
+            Inner::Mapped(_) | Inner::Guarded(_) => None,
         }
     }
 
@@ -157,7 +183,9 @@ impl Memory {
         match &self.0 {
             // SAFETY: the memory stays allocated until `self` is dropped, which the borrow forbids.
             Inner::Owned(owned) => unsafe { Segment::from_raw_parts(owned.address(), owned.len) },
-            Inner::Mapped(mapping) => mapping.as_segment(),
+            Inner::Mapped(mapping) | Inner::Guarded(Guarded { mapping, .. }) => {
+                mapping.as_segment()
+            }
         }
     }
 
