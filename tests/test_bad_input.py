@@ -298,7 +298,7 @@ def test_object_that_cannot_be_serialized(store: Store[Any], store_dir: str) -> 
     assert files(store_dir) == []
 
 
-@pytest.mark.parametrize('result', [None, 'text', 3, [b'x']])
+@pytest.mark.parametrize('result', [None, 'text', 3, {b'x'}, ['x'], [b'x', 3]])
 def test_serializer_that_returns_no_bytes(result: Any, store: Store[Any], store_dir: str) -> None:
     with pytest.raises(TypeError, match='bytes'):
         store.put('x', serializer=lambda _: result)

@@ -42,6 +42,7 @@ SYS = {name for name, package in PACKAGES.items() if '/sys/' in package['manifes
 MAY_KNOW = {
     **{name: set() for name in SYS},
     'proxystore-core': {'proxystore-memory'},
+    'proxystore-frame': {'proxystore-memory'},
     'proxystore-runtime': {'proxystore-core', *SYS},
     **{name: {'proxystore-core', 'proxystore-runtime', *SYS} for name in CONNECTORS},
     'proxystore-conformance': {'proxystore-core', 'proxystore-runtime', 'proxystore-memory'},

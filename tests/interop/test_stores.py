@@ -61,7 +61,8 @@ VALUES: dict[str, Callable[[], Any]] = {
 
 @pytest.fixture
 def store(store_dir: str) -> Iterator[Store[Any]]:
-    with Store('crossing', FileConnector(store_dir, clear=False), register=True) as store:
+    connector = FileConnector(store_dir, clear=False)
+    with Store('crossing', connector, register=True, compatible=True) as store:
         yield store
 
 
@@ -87,6 +88,41 @@ result = theirs, describe(store.get(FileKey(ours)))
     # What the store returned has been cached; what the connector has is still whole.
     store.cache.evict(ours)
     assert description.describe(store.get(ours)) == expected
+
+
+SMALL = ('none', 'text', 'bytes', 'dict', 'small_array', 'function')
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_objects_without_large_buffers_cross_by_default(
+    name: str, store_dir: str, upstream: Interpreter
+) -> None:
+    value = VALUES[name]()
+    with Store('default', FileConnector(store_dir, clear=False)) as store:
+        read = upstream.run(
+            _THERE + 'result = describe(store.get(FileKey(ours)))',
+            dir=store_dir,
+            ours=store.put(value).filename,
+        )
+    assert read == description.describe(value)
+
+
+@pytest.mark.parametrize('name', sorted(VALUES.keys() - set(SMALL)))
+def test_upstream_refuses_a_frame_clearly(name: str, store_dir: str, upstream: Interpreter) -> None:
+    with Store('default', FileConnector(store_dir, clear=False)) as store:
+        message = upstream.run(
+            _THERE
+            + """
+from proxystore.serialize import SerializationError
+try:
+    store.get(FileKey(ours))
+except SerializationError as error:
+    result = str(error.__cause__)
+""",
+            dir=store_dir,
+            ours=store.put(VALUES[name]()).filename,
+        )
+    assert message == "Unknown identifier b'PF' for deserialization."
 
 
 def test_future_of_ours_set_by_upstream(store: Store[Any], store_dir: str, upstream) -> None:

@@ -168,6 +168,9 @@ def _fits(fact: str, theirs: Any, ours: Any) -> bool:
         return _call_fits(theirs, ours)
     if fact == 'bases':
         return set(theirs) <= set(ours)
+    if fact == 'fields' and ours[: len(theirs)] == theirs:
+        # Of a model, with their defaults.
+        return all(isinstance(field, tuple) and not field[1] for field in ours[len(theirs) :])
     if not fact.endswith('()'):
         return theirs == ours
     kind, *details = theirs

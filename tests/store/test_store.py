@@ -193,6 +193,7 @@ def test_large_arrays_through_a_native_connector(store_dir, order, upstream):
         assert (got['a'] == array).all()
         assert (got['b'][0] == array[:3]).all()
         assert got['b'][1] == nested['b'][1]
+    with Store('ours', FileConnector(store_dir, clear=False), compatible=True) as store:
         key = store.put(array)
         assert upstream.run(
             """

@@ -217,6 +217,7 @@ fn capabilities_from_python(abilities: &Bound<'_, PyDict>) -> PyResult<Capabilit
             "crosses_hosts" => capabilities.crosses_hosts = value.extract()?,
             "outlives_process" => capabilities.outlives_process = value.extract()?,
             "remote" => capabilities.remote = value.extract()?,
+            "seals" => capabilities.seals = value.extract()?,
             "verifies" => capabilities.verifies = when(&value)?,
             "zero_copy" => capabilities.zero_copy = when(&value)?,
             "max_object_size" => capabilities.max_object_size = value.extract()?,

@@ -75,11 +75,16 @@ impl PyConnector {
         })
     }
 
-    fn get<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    #[pyo3(signature = (key, copy=false))]
+    fn get<'py>(&self, key: &Bound<'py, PyAny>, copy: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = key.py();
         let key = convert::key_from_python(key, self.key_type.bind(py))?;
         let memory = door::run(py, Deadline::never(), |deadline| {
-            self.connector.get(&key, deadline)
+            if copy {
+                self.connector.get_copy(&key, deadline)
+            } else {
+                self.connector.get(&key, deadline)
+            }
         })?;
         memory
             .map(|memory| buffer::into_python(py, memory))
@@ -117,7 +122,7 @@ impl PyConnector {
 
     fn put<'py>(&self, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = obj.py();
-        let object = Gathered::borrow(obj)?;
+        let object = self.borrow(obj)?;
         let payload = object.payload();
         let key = door::run(py, Deadline::never(), |deadline| {
             self.connector.put(payload, deadline)
@@ -134,7 +139,7 @@ impl PyConnector {
         let py = objs.py();
         let objects = objs
             .try_iter()?
-            .map(|object| Gathered::borrow(&object?))
+            .map(|object| self.borrow(&object?))
             .collect::<PyResult<Vec<_>>>()?;
         let payloads: Vec<Payload<'_>> = objects.iter().map(Gathered::payload).collect();
         let keys = door::run(py, Deadline::never(), |deadline| {
@@ -152,7 +157,7 @@ impl PyConnector {
     fn set(&self, key: &Bound<'_, PyAny>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = key.py();
         let key = convert::key_from_python(key, self.key_type.bind(py))?;
-        let object = Gathered::borrow(obj)?;
+        let object = self.borrow(obj)?;
         let payload = object.payload();
         door::run(py, Deadline::never(), |deadline| {
             self.connector.set(&key, payload, deadline)
@@ -168,6 +173,13 @@ impl PyConnector {
 }
 
 impl PyConnector {
+    /// The bytes of an object to put, complete but for what the connector completes.
+    fn borrow<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Gathered<'py>> {
+        let mut gathered = Gathered::borrow(object)?;
+        gathered.seal(object.py(), || self.connector.capabilities().seals)?;
+        Ok(gathered)
+    }
+
     /// Removes objects whose keys the caller does not get to know.
     fn take_back(&self, py: Python<'_>, keys: &[Key]) {
         for key in keys {

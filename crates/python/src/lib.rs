@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! * `door`: the one way out of the interpreter.
-//! * `buffer`: bytes in and out by the buffer protocol, without a copy.
+//! * `buffer`: bytes in and out by the buffer protocol, without a copy; frames around them.
 //! * `convert`, `errors`, `logging`: keys and configurations, exceptions, log records.
 //! * `connector`: the one class for all native connectors.
 //! * `python_connector`: a connector written in Python, usable wherever a native one is.
@@ -27,7 +27,7 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::buffer::PyMemory;
+    use crate::buffer::{PyFrameHeader, PyMemory, join_buffers, make_frame, open_frame};
     #[pymodule_export]
     use crate::conformance::{conformance_cases, run_conformance_case};
     #[pymodule_export]

@@ -8,10 +8,13 @@ use proxystore::{
 };
 use pyo3::{
     prelude::*,
-    types::{PyBytes, PyDict, PyTuple},
+    types::{PyDict, PyTuple},
 };
 
-use crate::{buffer::Gathered, convert, errors};
+use crate::{
+    buffer::{self, Gathered},
+    convert, errors,
+};
 
 /// Calls the methods of a Python object that has the protocol of connectors.
 ///
@@ -109,7 +112,7 @@ impl Connector for PythonConnector {
 
     fn put<'a>(&'a self, payload: Payload<'a>, _: Deadline) -> Operation<'a, Result<Key>> {
         self.call(None, |object| {
-            let key = object.call_method1("put", (bytes(object.py(), payload)?,))?;
+            let key = object.call_method1("put", (buffer::join(object.py(), payload)?,))?;
             convert::key_fields(&key)
         })
     }
@@ -126,7 +129,9 @@ impl Connector for PythonConnector {
         _: Deadline,
     ) -> Operation<'a, Result<Vec<Key>>> {
         self.call(None, |object| {
-            let objects = payloads.iter().map(|payload| bytes(object.py(), *payload));
+            let objects = payloads
+                .iter()
+                .map(|payload| buffer::join(object.py(), *payload));
             let objects = objects.collect::<PyResult<Vec<_>>>()?;
             object
                 .call_method1("put_batch", (objects,))?
@@ -204,7 +209,7 @@ impl Connector for PythonConnector {
         self.call(Some(key), |object| {
             let py = object.py();
             object
-                .call_method1("set", (self.key(py, key)?, bytes(py, payload)?))
+                .call_method1("set", (self.key(py, key)?, buffer::join(py, payload)?))
                 .map(drop)
         })
     }
@@ -240,14 +245,4 @@ fn memory(found: &Bound<'_, PyAny>) -> PyResult<Option<Memory>> {
     }
     let bytes = Gathered::borrow(found)?;
     Ok(Some(Memory::copied_from(bytes.payload().segments())?))
-}
-
-fn bytes<'py>(py: Python<'py>, payload: Payload<'_>) -> PyResult<Bound<'py, PyBytes>> {
-    PyBytes::new_with(py, payload.len(), |mut target| {
-        for segment in payload.segments() {
-            let copied = segment.copy_to(target);
-            target = &mut target[copied..];
-        }
-        Ok(())
-    })
 }

@@ -82,6 +82,10 @@ class LocalConnector:
         """
         self._closed = True
 
+    def capabilities(self) -> dict[str, Any]:
+        """Tell what the connector can do, as far as stores ask."""
+        return {'crosses_hosts': False, 'verifies': False}
+
     def config(self) -> dict[str, Any]:
         """Options that differ from their defaults.
 

@@ -18,6 +18,7 @@ from proxystore.connectors.exceptions import (
 )
 from proxystore.connectors.protocols import Connector
 from proxystore.serialize import BytesLike
+from proxystore.serialize._frames import join_buffers
 from proxystore.utils.environment import hostname
 from proxystore.utils.imports import get_object_path, import_from_path
 
@@ -172,6 +173,8 @@ class MultiConnector:
 
     #: `put` takes a list of buffers as well as a single one.
     accepts_buffers: ClassVar[bool] = True
+    #: `get` takes `copy`, and passes it on to connectors that take it.
+    copies: ClassVar[bool] = True
     #: `config()` is made for `from_config()`, not for the constructor.
     config_is_arguments: ClassVar[bool] = False
 
@@ -282,11 +285,30 @@ class MultiConnector:
         """
         return self._connector(key).exists(key.connector_key)
 
-    def get(self, key: MultiKey) -> BytesLike | None:
+    def capabilities(self) -> dict[str, Any]:
+        """Tell what the connector can do, as far as stores ask.
+
+        Returns:
+            Whether objects can reach other hosts, and whether a changed byte
+            is noticed wherever they can.
+        """
+        exposed = [
+            abilities
+            for connector, _ in self.connectors.values()
+            if (abilities := _capabilities(connector))['crosses_hosts']
+        ]
+        return {
+            'crosses_hosts': bool(exposed),
+            'verifies': all(abilities['verifies'] is True for abilities in exposed),
+        }
+
+    def get(self, key: MultiKey, *, copy: bool = False) -> BytesLike | None:
         """Get an object.
 
         Args:
             key: Key of the object.
+            copy: Ask its connector for memory that is cheap to write to all
+                over, if it knows the difference.
 
         Returns:
             What its connector returns.
@@ -296,7 +318,10 @@ class MultiConnector:
             MultiConnectorError: If the connector of the key is dormant or
                 not there.
         """
-        return self._connector(key).get(key.connector_key)
+        connector: Any = self._connector(key)
+        if copy and getattr(connector, 'copies', False) is True:
+            return connector.get(key.connector_key, copy=True)  # type: ignore[no-any-return]
+        return connector.get(key.connector_key)  # type: ignore[no-any-return]
 
     def get_batch(self, keys: Sequence[MultiKey]) -> list[BytesLike | None]:
         """Get several objects.
@@ -434,5 +459,11 @@ def _size(buffer: Any) -> int:
 def _for_connector(connector: Connector[Any], obj: BytesLike | Sequence[BytesLike]) -> Any:
     """Join buffers for a connector that takes only one."""
     if isinstance(obj, list | tuple) and not getattr(connector, 'accepts_buffers', False):
-        return b''.join(obj)
+        return join_buffers(obj)
     return obj
+
+
+def _capabilities(connector: Any) -> dict[str, Any]:
+    capabilities = getattr(connector, 'capabilities', None)
+    # Of one that does not tell, the worst is taken for granted.
+    return {'crosses_hosts': True, 'verifies': False} if capabilities is None else capabilities()

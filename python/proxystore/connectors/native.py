@@ -47,6 +47,8 @@ class NativeConnector(Generic[KeyT]):
     key_type: ClassVar[type[tuple[Any, ...]]]
     #: `put` and `set` take a list of buffers as well as a single one.
     accepts_buffers: ClassVar[bool] = True
+    #: `get` takes `copy`.
+    copies: ClassVar[bool] = True
 
     def __init__(self, **options: Any) -> None:
         self._native = _native.Connector(self.kind, options, self.key_type)
@@ -73,6 +75,15 @@ class NativeConnector(Generic[KeyT]):
             ConnectorError: If what was stored cannot be removed.
         """
         self._native.close(clear)
+
+    def capabilities(self) -> dict[str, Any]:
+        """Tell what the connector can do.
+
+        Returns:
+            What stands under `capabilities` in the table of connectors, as it
+            holds for this one: `verifies` and `crosses_hosts`, for example.
+        """
+        return self._native.capabilities()
 
     def config(self) -> dict[str, Any]:
         """Options that, passed to the constructor, make a connector on the same storage.
@@ -118,11 +129,13 @@ class NativeConnector(Generic[KeyT]):
         """
         return self._native.exists(key)
 
-    def get(self, key: KeyT) -> BytesLike | None:
+    def get(self, key: KeyT, *, copy: bool = False) -> BytesLike | None:
         """Return the bytes of an object.
 
         Args:
             key: Key of the object.
+            copy: Copy an object that would be mapped: its pages are then not
+                copied one by one when they are written to.
 
         Returns:
             `None` if there is no such object; `bytes` for a small one; else a
@@ -134,7 +147,7 @@ class NativeConnector(Generic[KeyT]):
             ObjectCorruptedError: If what is stored is not what was put.
             ConnectorError: If the object cannot be read.
         """
-        return self._native.get(key)
+        return self._native.get(key, copy)
 
     def get_batch(self, keys: Sequence[KeyT]) -> list[BytesLike | None]:
         """Return the bytes of several objects, in the order of their keys.

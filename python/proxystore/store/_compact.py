@@ -148,7 +148,8 @@ def _write_template(config: StoreConfig, evict: bool) -> bytes:
     fields = {
         name: value
         for name, value in config.__dict__.items()
-        if name in config.model_fields_set or value is not None
+        if (name in config.model_fields_set or value is not None)
+        and not (name in config.added_fields and value is config.added_fields[name])
     }
     connector = config.connector
     if not _FIELDS.issuperset(fields) or set(connector.__dict__) != {'kind', 'options'}:

@@ -15,8 +15,8 @@ from proxystore.serialize import (
     deserialize,
     is_bytes_like,
     serialize,
-    serialize_buffers,
 )
+from proxystore.store._serialization import Serialization, copies, guarded_memory, size
 from proxystore.store.cache import LRUCache
 from proxystore.store.config import ConnectorConfig, StoreConfig
 from proxystore.store.exceptions import NonProxiableTypeError, StoreExistsError
@@ -94,6 +94,13 @@ class Store(Generic[ConnectorT]):
         populate_target: Let proxies made from an object hold it from the
             start, so that they need not be resolved in this process.
         register: Register the store under its name. `close()` undoes it.
+        verify: Checksums of the objects' buffers. `None` writes them where the
+            connector neither verifies objects by itself nor keeps them in
+            memory of this host, and compares those that an object has. `True`
+            always writes them, and refuses objects without. `False` neither
+            writes nor compares them.
+        compatible: Write only formats that ProxyStore 1.1.0 reads. Objects with
+            large buffers are copied more often then.
 
     Attributes:
         connector: The connector.
@@ -101,7 +108,8 @@ class Store(Generic[ConnectorT]):
 
     Raises:
         StoreExistsError: If `register` is set and the name is taken.
-        ValueError: If `cache_size` is negative.
+        ValueError: If `cache_size` is negative, or if the store is to be
+            compatible and to verify: upstream's formats have no checksums.
     """
 
     def __init__(
@@ -115,6 +123,8 @@ class Store(Generic[ConnectorT]):
         metrics: bool = False,
         populate_target: bool = True,
         register: bool = False,
+        verify: bool | None = None,
+        compatible: bool = False,
     ) -> None:
         if cache_size < 0:
             msg = f'Cache size cannot be negative. Got {cache_size}.'
@@ -124,8 +134,9 @@ class Store(Generic[ConnectorT]):
         self._name = name
         self._metrics = StoreMetrics() if metrics else None
         self._cache_size = cache_size
-        self._serializer = serializer
-        self._deserializer = deserializer
+        self._serialization = Serialization(
+            name, serializer, deserializer, verify=verify, compatible=compatible
+        )
         self._populate_target = populate_target
         self._register = register
         # Configuration that factories share, and what it was made of.
@@ -154,8 +165,8 @@ class Store(Generic[ConnectorT]):
         self.close()
 
     def __repr__(self) -> str:
-        serializer = 'default' if self._serializer is None else 'custom'
-        deserializer = 'default' if self._deserializer is None else 'custom'
+        serializer = 'default' if self._serialization.serializer is None else 'custom'
+        deserializer = 'default' if self._serialization.deserializer is None else 'custom'
         return (
             f'{type(self).__name__}(name={self._name}, connector={self.connector}, '
             f'serializer={serializer}, deserializer={deserializer}, '
@@ -183,12 +194,12 @@ class Store(Generic[ConnectorT]):
     @property
     def serializer(self) -> SerializerT:
         """Serializer of the store."""
-        return serialize if self._serializer is None else self._serializer
+        return self._serialization.serializer or serialize
 
     @property
     def deserializer(self) -> DeserializerT:
         """Deserializer of the store."""
-        return deserialize if self._deserializer is None else self._deserializer
+        return self._serialization.deserializer or deserialize
 
     def close(self, *args: Any, **kwargs: Any) -> None:
         """Close the connector, and unregister the store if it is registered.
@@ -234,6 +245,8 @@ class Store(Generic[ConnectorT]):
             metrics=config.metrics,
             populate_target=config.populate_target,
             register=config.auto_register,
+            verify=config.verify,
+            compatible=config.compatible,
         )
 
     def future(
@@ -335,6 +348,7 @@ class Store(Generic[ConnectorT]):
         *,
         deserializer: DeserializerT | None = None,
         default: object | None = None,
+        copy: bool = False,
     ) -> Any | None:
         """Get an object.
 
@@ -343,28 +357,41 @@ class Store(Generic[ConnectorT]):
             deserializer: Deserializer to use instead of the store's. It is not
                 called for an object that is cached.
             default: What to return if the object is not there.
+            copy: Get arrays that will be written to all over. A connector that
+                maps objects copies the object then, which costs less than
+                to copy each page when it is first written to.
 
         Returns:
-            The object. It is cached: the next `get()` returns the same
-            object.
+            The object. It is cached, so that the next `get()` returns the same
+            object, unless it keeps memory that the connector needs for other
+            objects.
 
         Raises:
+            CorruptedObjectError: If a checksum of the object does not match.
+            MissingChecksumError: If the store verifies, and the object has no
+                checksums.
             SerializationError: If the object cannot be deserialized.
         """
         if self._metrics is not None:
-            return self._get_measured(self._metrics, key, deserializer, default)
+            return self._get_measured(self._metrics, key, deserializer, default, copy)
         obj = self.cache.get(key, _MISSING)
         if obj is not _MISSING:
             return obj
         try:
-            data = self.connector.get(key)
+            data = self._get_copy(key) if copy else self.connector.get(key)
         except Exception as error:
             self._locate(error, key)
             raise
         if data is None:
             return default
-        obj = self._deserialize(key, data, deserializer)
-        self.cache.set(key, obj)
+        obj = self._serialization.read(key, data, deserializer)
+        if type(data) is bytes:
+            self.cache.set(key, obj)
+        else:
+            memory = guarded_memory(data)
+            del data
+            if memory is None or memory() is None:
+                self.cache.set(key, obj)
         return obj
 
     def is_cached(self, key: ConnectorKeyT) -> bool:
@@ -747,12 +774,13 @@ class Store(Generic[ConnectorT]):
 
         Raises:
             SerializationError: If the object cannot be serialized.
-            TypeError: If the serializer does not return a bytes-like object.
+            TypeError: If the serializer does not return a bytes-like object,
+                or a list or tuple of such objects.
         """
         if self._metrics is not None:
             key = self._put_measured(self._metrics, obj, serializer, kwargs)
         else:
-            data = self._serialize(obj, serializer)
+            data = self._serialization.write(obj, self.connector, serializer)
             try:
                 key = self.connector.put(data, **kwargs) if kwargs else self.connector.put(data)
             except Exception as error:
@@ -784,10 +812,11 @@ class Store(Generic[ConnectorT]):
         Raises:
             SerializationError: If an object cannot be serialized. None is
                 put then.
-            TypeError: If the serializer does not return a bytes-like object.
+            TypeError: If the serializer does not return a bytes-like object,
+                or a list or tuple of such objects.
         """
         started = perf_counter_ns()
-        data = [self._serialize(obj, serializer) for obj in objs]
+        data = [self._serialization.write(obj, self.connector, serializer) for obj in objs]
         serialized = perf_counter_ns()
         try:
             keys: list[ConnectorKeyT] = self.connector.put_batch(data, **kwargs)
@@ -798,7 +827,7 @@ class Store(Generic[ConnectorT]):
         if metrics is not None:
             self._add_time('store.put_batch.serialize', keys, started, serialized)
             self._add_time('store.put_batch.connector', keys, serialized)
-            metrics.add_attribute('store.put_batch.object_sizes', keys, _size(data))
+            metrics.add_attribute('store.put_batch.object_sizes', keys, size(data))
             self._add_time('store.put_batch', keys, started)
         if lifetime is not None:
             self._add_to_lifetime(lifetime, keys)
@@ -821,11 +850,12 @@ class Store(Generic[ConnectorT]):
         Raises:
             NotImplementedError: If the connector cannot defer objects.
             SerializationError: If the object cannot be serialized.
-            TypeError: If the serializer does not return a bytes-like object.
+            TypeError: If the serializer does not return a bytes-like object,
+                or a list or tuple of such objects.
         """
         connector = self._deferrable()
         started = perf_counter_ns()
-        data = self._serialize(obj, serializer)
+        data = self._serialization.write(obj, self.connector, serializer)
         serialized = perf_counter_ns()
         try:
             connector.set(key, cast('BytesLike', data))
@@ -836,7 +866,7 @@ class Store(Generic[ConnectorT]):
         if self._metrics is not None:
             self._add_time('store.set.serialize', key, started, serialized)
             self._add_time('store.set.connector', key, serialized)
-            self._metrics.add_attribute('store.set.object_size', key, _size(data))
+            self._metrics.add_attribute('store.set.object_size', key, size(data))
             self._add_time('store.set', key, started)
 
     def _add_time(self, name: str, key: Any, started: int, ended: int | None = None) -> None:
@@ -870,12 +900,14 @@ class Store(Generic[ConnectorT]):
                 # Options that cannot be compared are taken as changed.
                 logger.debug('Store(name="%s"): incomparable options', self._name)
         fields: dict[str, Any] = {
-            'serializer': self._serializer,
-            'deserializer': self._deserializer,
+            'serializer': self._serialization.serializer,
+            'deserializer': self._serialization.deserializer,
             'cache_size': self._cache_size,
             'metrics': self._metrics is not None,
             'populate_target': self._populate_target,
             'auto_register': self._register,
+            'verify': self._serialization.verify,
+            'compatible': self._serialization.compatible,
         }
         defaults = StoreConfig.model_fields
         config = StoreConfig(
@@ -899,26 +931,13 @@ class Store(Generic[ConnectorT]):
             raise NotImplementedError(msg)
         return connector  # pyright: ignore[reportUnknownVariableType]
 
-    def _deserialize(
-        self, key: ConnectorKeyT, data: BytesLike, deserializer: DeserializerT | None
-    ) -> Any:
-        if deserializer is None:
-            deserializer = self._deserializer
-        try:
-            if deserializer is None:
-                return deserialize(data)
-            if type(data) is not bytes and not getattr(deserializer, '__takes_buffers__', False):
-                data = bytes(data)
-            return deserializer(data)
-        except Exception as error:
-            function = deserialize if deserializer is None else deserializer
-            name = getattr(function, '__qualname__', None)
-            path = repr(function) if name is None else f'{function.__module__}.{name}'
-            msg = (
-                f'Failed to deserialize object (deserializer={path}, key={key}) '
-                f'of the store "{self._name}".'
-            )
-            raise SerializationError(msg) from error
+    def _get_copy(self, key: ConnectorKeyT) -> BytesLike | None:
+        connector: Any = self.connector
+        # What others return is copied where an object would keep it.
+        found: BytesLike | None = (
+            connector.get(key, copy=True) if copies(connector) else connector.get(key)
+        )
+        return found
 
     def _locate(self, error: Exception, key: ConnectorKeyT | None = None) -> None:
         """Note in an error of the connector which store and which key it is about."""
@@ -932,6 +951,7 @@ class Store(Generic[ConnectorT]):
         key: ConnectorKeyT,
         deserializer: DeserializerT | None,
         default: object | None,
+        copy: bool,
     ) -> Any | None:
         started = perf_counter_ns()
         obj = self.cache.get(key, _MISSING)
@@ -941,7 +961,7 @@ class Store(Generic[ConnectorT]):
             metrics.add_counter('store.get.cache_misses', key, 1)
             asked = perf_counter_ns()
             try:
-                data = self.connector.get(key)
+                data = self._get_copy(key) if copy else self.connector.get(key)
             except Exception as error:
                 self._locate(error, key)
                 raise
@@ -949,11 +969,14 @@ class Store(Generic[ConnectorT]):
             if data is None:
                 obj = default
             else:
-                metrics.add_attribute('store.get.object_size', key, _size(data))
+                metrics.add_attribute('store.get.object_size', key, size(data))
                 got = perf_counter_ns()
-                obj = self._deserialize(key, data, deserializer)
+                obj = self._serialization.read(key, data, deserializer)
                 self._add_time('store.get.deserialize', key, got)
-                self.cache.set(key, obj)
+                memory = guarded_memory(data)
+                del data
+                if memory is None or memory() is None:
+                    self.cache.set(key, obj)
         self._add_time('store.get', key, started)
         return obj
 
@@ -980,7 +1003,7 @@ class Store(Generic[ConnectorT]):
         kwargs: dict[str, Any],
     ) -> ConnectorKeyT:
         started = perf_counter_ns()
-        data = self._serialize(obj, serializer)
+        data = self._serialization.write(obj, self.connector, serializer)
         serialized = perf_counter_ns()
         try:
             key: ConnectorKeyT = self.connector.put(cast('BytesLike', data), **kwargs)
@@ -989,34 +1012,6 @@ class Store(Generic[ConnectorT]):
             raise
         self._add_time('store.put.serialize', key, started, serialized)
         self._add_time('store.put.connector', key, serialized)
-        metrics.add_attribute('store.put.object_size', key, _size(data))
+        metrics.add_attribute('store.put.object_size', key, size(data))
         self._add_time('store.put', key, started)
         return key
-
-    def _serialize(self, obj: Any, serializer: SerializerT | None) -> Any:
-        """Bytes of an object, or the buffers that make them up if the connector takes them."""
-        if serializer is None:
-            serializer = self._serializer
-        if serializer is None:
-            try:
-                if getattr(self.connector, 'accepts_buffers', False):
-                    return serialize_buffers(obj)
-                return serialize(obj)
-            except SerializationError as error:
-                msg = f'{error} It cannot be put into the store "{self._name}".'
-                raise SerializationError(msg) from error.__cause__
-        data = serializer(obj)
-        if not is_bytes_like(data):
-            msg = (
-                'Serializer must return a bytes-like object. '
-                f'That of the store "{self._name}" returned {type(data)}.'
-            )
-            raise TypeError(msg)
-        return data
-
-
-def _size(data: Any) -> int:
-    """Bytes of what is put: one buffer, or several that make it up."""
-    if isinstance(data, list):
-        return sum([_size(part) for part in data])  # pyright: ignore[reportUnknownVariableType]
-    return data.nbytes if isinstance(data, memoryview) else len(data)

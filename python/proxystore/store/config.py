@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pathlib
 import warnings
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from proxystore.connectors.protocols import Connector
 from proxystore.store.types import DeserializerT, SerializerT
@@ -50,9 +57,18 @@ class _Config(BaseModel):
 
     __slots__ = ('_template',)
 
+    #: Fields that upstream does not know, with their defaults. They are written
+    #: only if they have other values.
+    added_fields: ClassVar[dict[str, Any]] = {}
+
     def __getstate__(self) -> dict[Any, Any]:
+        added = self.added_fields
         return {
-            '__dict__': self.__dict__,
+            '__dict__': {
+                name: value
+                for name, value in self.__dict__.items()
+                if name not in added or value is not added[name]
+            },
             '__pydantic_extra__': None,
             '__pydantic_fields_set__': {*self.__pydantic_fields_set__},
             '__pydantic_private__': None,
@@ -61,6 +77,7 @@ class _Config(BaseModel):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         fields: dict[str, Any] = state['__dict__']
         fields_set: set[str] = state['__pydantic_fields_set__']
+        fields = {**fields, **{n: v for n, v in self.added_fields.items() if n not in fields}}
         if fields.keys() != type(self).__pydantic_fields__.keys():
             fields, fields_set = _fit_fields(type(self), fields, fields_set)
         self._fill(fields, fields_set)
@@ -132,7 +149,12 @@ class StoreConfig(_Config):
         metrics: Whether it measures its operations.
         populate_target: Whether its proxies hold the object from the start.
         auto_register: Whether it registers itself when it is made.
+        verify: Whether it writes and compares checksums. `None` leaves it to
+            the connector.
+        compatible: Whether it writes only formats that upstream reads.
     """
+
+    added_fields: ClassVar[dict[str, Any]] = {'verify': None, 'compatible': False}
 
     name: str
     connector: ConnectorConfig
@@ -142,6 +164,17 @@ class StoreConfig(_Config):
     metrics: bool = False
     populate_target: bool = True
     auto_register: bool = False
+    verify: bool | None = None
+    compatible: bool = False
+
+    @model_serializer(mode='wrap')
+    def _leave_out_added(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {
+            name: value
+            for name, value in fields.items()
+            if name not in self.added_fields or value is not self.added_fields[name]
+        }
 
     @property
     def template(self) -> Template | None:

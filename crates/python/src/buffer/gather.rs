@@ -1,14 +1,21 @@
 //! Python's buffers, borrowed as a gather list.
 
-use std::{marker::PhantomData, mem::MaybeUninit, ptr::NonNull, slice};
+use std::{marker::PhantomData, mem::MaybeUninit, ptr::NonNull, slice, sync::Arc};
 
-use proxystore::{Payload, Segment};
+use proxystore::{Payload, Seal, Segment};
+use proxystore_frame::{Layout, copy_summed, sum};
 use pyo3::{
     exceptions::PyTypeError,
     ffi,
     prelude::*,
-    types::{PyList, PyTuple},
+    types::{PyBytes, PyList, PyTuple},
 };
+
+use super::frame::PyFrameHeader;
+use crate::door;
+
+/// From this many bytes on, summing and copying is worth leaving the interpreter.
+pub(super) const LARGE: usize = 64 * 1024;
 
 /// Python objects whose bytes are borrowed for one operation: nothing is joined or copied.
 ///
@@ -23,6 +30,8 @@ pub(crate) enum Gathered<'py> {
         segments: Vec<Segment<'py>>,
         _views: Vec<View<'py>>,
     },
+    /// A frame whose checksums are yet to be made of what follows its header.
+    Frame(Unsealed<'py>),
 }
 
 impl<'py> Gathered<'py> {
@@ -43,10 +52,26 @@ impl<'py> Gathered<'py> {
         }
     }
 
-    fn borrow_all(parts: impl Iterator<Item = Bound<'py, PyAny>>) -> PyResult<Self> {
-        let views = parts
+    fn borrow_all(mut parts: impl Iterator<Item = Bound<'py, PyAny>>) -> PyResult<Self> {
+        let first = parts.next();
+        let layout = first.as_ref().and_then(|first| {
+            let header = first.cast::<PyFrameHeader>().ok()?;
+            Some(Arc::clone(header.get().layout()))
+        });
+        let rest = parts
             .map(|part| View::borrow(&part))
             .collect::<PyResult<Vec<_>>>()?;
+        if let Some(layout) = layout {
+            let found = rest.iter().map(|view| view.segment.len());
+            if layout.segments().map(|piece| piece.len).eq(found) {
+                return Ok(Self::Frame(Unsealed::new(layout, rest)));
+            }
+        }
+        let mut views = Vec::with_capacity(rest.len() + 1);
+        if let Some(first) = first {
+            views.push(View::borrow(&first)?);
+        }
+        views.extend(rest);
         let segments = views.iter().map(|view| view.segment).collect();
         Ok(Self::Many {
             segments,
@@ -54,13 +79,134 @@ impl<'py> Gathered<'py> {
         })
     }
 
+    /// Makes the checksums of a frame now, unless the connector makes them while it copies.
+    ///
+    /// # Errors
+    ///
+    /// `InternalError` in place of a panic.
+    pub(crate) fn seal(
+        &mut self,
+        py: Python<'py>,
+        connector_seals: impl FnOnce() -> bool,
+    ) -> PyResult<()> {
+        match self {
+            Self::Frame(frame) if !frame.sealed && !connector_seals() => frame.complete(py),
+            _ => Ok(()),
+        }
+    }
+
     /// The payload, valid as long as this.
     pub(crate) fn payload(&self) -> Payload<'_> {
         match self {
             Self::One(view) => Payload::new(slice::from_ref(&view.segment)),
             Self::Many { segments, .. } => Payload::new(segments),
+            Self::Frame(frame) if frame.sealed => Payload::new(&frame.segments),
+            Self::Frame(frame) => Payload::new(&frame.segments).with_seal(&frame.seal),
         }
     }
+}
+
+/// A frame before its header is complete.
+pub(crate) struct Unsealed<'py> {
+    /// The first names `first`, the others what `views` hold.
+    segments: Vec<Segment<'py>>,
+    /// The header; with zeros in place of the checksums until `sealed`.
+    first: Vec<u8>,
+    sealed: bool,
+    seal: FrameSeal,
+    views: Vec<View<'py>>,
+}
+
+impl<'py> Unsealed<'py> {
+    fn new(layout: Arc<Layout>, views: Vec<View<'py>>) -> Self {
+        let header = layout.header(&[]);
+        let mut frame = Self {
+            segments: Vec::with_capacity(views.len() + 1),
+            first: Vec::new(),
+            sealed: false,
+            seal: FrameSeal(layout),
+            views,
+        };
+        frame.begin_with(header);
+        frame
+    }
+
+    fn begin_with(&mut self, header: Vec<u8>) {
+        self.segments.clear();
+        self.first = header;
+        let first = NonNull::from(self.first.as_slice()).cast();
+        // SAFETY: the vector is not touched again before `segments` is cleared, here or with the
+        // whole. Segments are handed out only by `Gathered::payload`, bounded by its borrow.
+        let first = unsafe { Segment::from_raw_parts(first, self.first.len()) };
+        self.segments.push(first);
+        self.segments
+            .extend(self.views.iter().map(|view| view.segment));
+    }
+
+    fn complete(&mut self, py: Python<'_>) -> PyResult<()> {
+        let sums = sums(py, &self.segments[1..])?;
+        self.begin_with(self.seal.seal(&sums));
+        self.sealed = true;
+        Ok(())
+    }
+}
+
+/// What a connector completes a frame with, on whatever thread.
+struct FrameSeal(Arc<Layout>);
+
+impl Seal for FrameSeal {
+    fn seal(&self, sums: &[u64]) -> Vec<u8> {
+        self.0.header_from_segments(sums)
+    }
+}
+
+/// The checksum of each segment.
+///
+/// # Errors
+///
+/// `InternalError` in place of a panic.
+pub(super) fn sums(py: Python<'_>, segments: &[Segment<'_>]) -> PyResult<Vec<u64>> {
+    let work = || segments.iter().map(|&part| sum(&[part])).collect();
+    if segments.iter().map(Segment::len).sum::<usize>() < LARGE {
+        return Ok(work());
+    }
+    door::call(py, || Ok(work()))
+}
+
+/// The bytes of `payload`, joined; a frame gets the checksums of what was copied.
+///
+/// # Errors
+///
+/// `MemoryError`; `InternalError` in place of a panic.
+pub(crate) fn join<'py>(py: Python<'py>, payload: Payload<'_>) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, payload.len(), |target| {
+        if payload.len() < LARGE {
+            copy(payload, target);
+            return Ok(());
+        }
+        door::call(py, || {
+            copy(payload, target);
+            Ok(())
+        })
+    })
+}
+
+fn copy(payload: Payload<'_>, target: &mut [u8]) {
+    let Some(seal) = payload.seal() else {
+        payload.cursor().fill(target);
+        return;
+    };
+    let Some((first, rest)) = payload.segments().split_first() else {
+        return;
+    };
+    let (header, mut target) = target.split_at_mut(first.len());
+    let mut sums = Vec::with_capacity(rest.len());
+    for segment in rest {
+        let (part, rest) = target.split_at_mut(segment.len());
+        sums.push(copy_summed(*segment, part));
+        target = rest;
+    }
+    Segment::from(&seal.seal(&sums)).copy_to(header);
 }
 
 /// One exporter's memory, held by the buffer protocol.
@@ -71,7 +217,12 @@ pub(crate) struct View<'py> {
 }
 
 impl<'py> View<'py> {
-    fn borrow(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+    /// Borrows the bytes of one object.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gathered::borrow`].
+    pub(crate) fn borrow(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let mut raw = MaybeUninit::<ffi::Py_buffer>::uninit();
         // SAFETY: `object` is a live object and the interpreter is attached; `raw` is read only
         // after the call has filled it.
@@ -83,8 +234,8 @@ impl<'py> View<'py> {
         };
         let segment = NonNull::new(raw.buf.cast::<u8>()).map_or(Segment::EMPTY, |bytes| {
             // SAFETY: the exporter keeps `len` bytes at `buf` in place until the buffer is
-            // released, which dropping this does. Segments are handed out only by `Gathered`,
-            // bounded by its borrow.
+            // released, which dropping this does. Segments are handed out only bounded by a borrow
+            // of this or of the `Gathered` that holds it.
             unsafe { Segment::from_raw_parts(bytes, raw.len.unsigned_abs()) }
         });
         Ok(Self {
@@ -92,6 +243,11 @@ impl<'py> View<'py> {
             raw,
             _attached: PhantomData,
         })
+    }
+
+    /// The bytes.
+    pub(crate) const fn segment(&self) -> Segment<'_> {
+        self.segment
     }
 }
 

@@ -21,8 +21,20 @@ const SMALL: usize = 16 * 1024;
 #[pyclass(frozen, weakref, name = "Memory", module = "proxystore._native")]
 pub(crate) struct PyMemory(Memory);
 
+impl PyMemory {
+    pub(super) const fn new(memory: Memory) -> Self {
+        Self(memory)
+    }
+}
+
 #[pymethods]
 impl PyMemory {
+    /// Whether holding this keeps memory from being used for other objects.
+    #[getter]
+    fn is_guarded(&self) -> bool {
+        self.0.is_guarded()
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }

@@ -2,9 +2,11 @@
 //!
 //! This folder and `proxy` are the only places of this crate that hold `unsafe` code.
 
+mod frame;
 mod gather;
 mod memory;
 
-pub(crate) use gather::Gathered;
+pub(crate) use frame::{PyFrameHeader, join_buffers, make_frame, open_frame};
+pub(crate) use gather::{Gathered, join};
 pub(crate) use memory::PyMemory;
 pub(crate) use memory::into_python;
