@@ -50,6 +50,8 @@ class LocalConnector:
 
     #: `put` takes one object of bytes, which it keeps.
     accepts_buffers: ClassVar[bool] = False
+    #: The objects do not leave the memory of this process.
+    needs_checksums: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -81,10 +83,6 @@ class LocalConnector:
         The dictionary keeps its objects: it may belong to somebody else.
         """
         self._closed = True
-
-    def capabilities(self) -> dict[str, Any]:
-        """Tell what the connector can do, as far as stores ask."""
-        return {'crosses_hosts': False, 'verifies': False}
 
     def config(self) -> dict[str, Any]:
         """Options that differ from their defaults.

@@ -16,7 +16,7 @@ from proxystore.connectors.exceptions import (
     ConnectorError,
     ConnectorKeyError,
 )
-from proxystore.connectors.protocols import Connector
+from proxystore.connectors.protocols import Connector, needs_checksums
 from proxystore.serialize import BytesLike
 from proxystore.serialize._frames import join_buffers
 from proxystore.utils.environment import hostname
@@ -208,6 +208,11 @@ class MultiConnector:
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.connectors})'
 
+    @property
+    def needs_checksums(self) -> bool:
+        """Whether an object may go where nobody else notices that it has changed."""
+        return any(needs_checksums(connector) for connector, _ in self.connectors.values())
+
     def close(self) -> None:
         """Close the connectors. Closing again does nothing."""
         for connector, _ in self.connectors.values():
@@ -284,23 +289,6 @@ class MultiConnector:
                 not there.
         """
         return self._connector(key).exists(key.connector_key)
-
-    def capabilities(self) -> dict[str, Any]:
-        """Tell what the connector can do, as far as stores ask.
-
-        Returns:
-            Whether objects can reach other hosts, and whether a changed byte
-            is noticed wherever they can.
-        """
-        exposed = [
-            abilities
-            for connector, _ in self.connectors.values()
-            if (abilities := _capabilities(connector))['crosses_hosts']
-        ]
-        return {
-            'crosses_hosts': bool(exposed),
-            'verifies': all(abilities['verifies'] is True for abilities in exposed),
-        }
 
     def get(self, key: MultiKey, *, copy: bool = False) -> BytesLike | None:
         """Get an object.
@@ -461,9 +449,3 @@ def _for_connector(connector: Connector[Any], obj: BytesLike | Sequence[BytesLik
     if isinstance(obj, list | tuple) and not getattr(connector, 'accepts_buffers', False):
         return join_buffers(obj)
     return obj
-
-
-def _capabilities(connector: Any) -> dict[str, Any]:
-    capabilities = getattr(connector, 'capabilities', None)
-    # Of one that does not tell, the worst is taken for granted.
-    return {'crosses_hosts': True, 'verifies': False} if capabilities is None else capabilities()

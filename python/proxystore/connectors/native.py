@@ -76,6 +76,13 @@ class NativeConnector(Generic[KeyT]):
         """
         self._native.close(clear)
 
+    @property
+    def needs_checksums(self) -> bool:
+        """Whether objects leave the memory of this host, and no get verifies them."""
+        abilities = self.capabilities()
+        in_memory = abilities['zero_copy'] is True or not abilities['crosses_hosts']
+        return not in_memory and abilities['verifies'] is not True
+
     def capabilities(self) -> dict[str, Any]:
         """Tell what the connector can do.
 

@@ -9,7 +9,7 @@ from proxystore.serialize import BytesLike
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ['BytesLike', 'Connector', 'DeferrableConnector']
+__all__ = ['BytesLike', 'Connector', 'DeferrableConnector', 'needs_checksums']
 
 KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
 
@@ -23,6 +23,13 @@ class Connector(Protocol[KeyT]):
     they are hashed, compared and pickled.
 
     Threads and forked children may share a connector.
+
+    Stores look for three attributes that a connector need not have:
+    `accepts_buffers`, whether `put()` and `set()` take a list of buffers as
+    well as a single one; `copies`, whether `get()` takes `copy`, which asks
+    for memory that is cheap to write to all over; and `needs_checksums`,
+    whether objects can change without anybody's notice, which is assumed
+    unless it says otherwise.
     """
 
     def close(self) -> None:
@@ -127,3 +134,12 @@ class DeferrableConnector(Protocol[KeyT]):
             obj: Bytes of the object.
         """
         ...
+
+
+def needs_checksums(connector: Any) -> bool:
+    """Tell whether objects in a connector can change without anybody's notice.
+
+    Args:
+        connector: The connector. What is not known of one is taken for granted.
+    """
+    return bool(getattr(connector, 'needs_checksums', True))

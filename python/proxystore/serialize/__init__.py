@@ -145,9 +145,14 @@ def serialize(obj: Any) -> bytes:
     """
     kind = type(obj)  # pyright: ignore[reportUnknownVariableType]
     if kind is dict or kind is list or kind is tuple:
-        data = _frames.pickle_small(obj)
-        if data is not None:
-            return b'PK\n' + data
+        # The quick way for small objects. Large arrays in them would be copied
+        # twice: they make it fail.
+        try:
+            return b'PK\n' + pickle.dumps(
+                obj, _upstream.PROTOCOL, buffer_callback=_frames.refuse_large_buffer
+            )
+        except Exception:
+            pass
     return b''.join(serialize_buffers(obj))
 
 
@@ -183,7 +188,7 @@ def serialize_buffers(
         if (kind is dict or kind is list or kind is tuple) and not checksums:
             data = _frames.write_plain(obj)
             if data is not None:
-                return data if isinstance(data, list) else [data]
+                return [data]
         return _frames.write(obj, sums=checksums, always=checksums)
     except Exception as error:
         msg = f'Object of type {type(obj)} is not supported.'

@@ -9,6 +9,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from proxystore._native import join_buffers, make_frame, open_frame
+from proxystore.connectors.exceptions import ConnectorError
 from proxystore.serialize import _rebuild, _reducers, _registry, _upstream
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = [
     'Frame',
     'join_buffers',
     'open',
-    'pickle_small',
     'read',
     'unwrap',
     'wrap',
@@ -41,7 +41,7 @@ _LARGE = 64 * 1024
 _LONG_STREAM = 64 * 1024
 _PART = 1024 * 1024
 # A quick look into larger containers than this would not be quick.
-_FEW_ITEMS = 64
+_FEW_ITEMS = 8
 # What stands in the pickles of objects that may have put buffers into them as bytes.
 _COPIED = (b'reconstruct', b'polars', b'torch')
 
@@ -87,49 +87,40 @@ class _LargeBufferError(Exception):
     """A buffer is better passed beside the pickle than copied into it."""
 
 
-def _refuse_large_buffer(buffer: pickle.PickleBuffer) -> bool:
+def refuse_large_buffer(buffer: pickle.PickleBuffer) -> bool:
     if buffer.raw().nbytes >= _reducers.SMALL_BUFFER:
         raise _LargeBufferError
     return True
 
 
-def pickle_small(obj: Any) -> bytes | None:
-    """Pickle a list, tuple or dictionary, if there are no large buffers in it.
-
-    Args:
-        obj: The object.
-
-    Returns:
-        Its pickle, or `None` if it has large buffers or cannot be pickled.
-    """
-    if len(obj) <= _FEW_ITEMS:
-        items: Any = obj.values() if type(obj) is dict else obj  # pyright: ignore[reportUnknownVariableType]
-        for item in items:
-            if type(item) is bytes and len(item) >= _LARGE:
-                return None
-    try:
-        return pickle.dumps(obj, _upstream.PROTOCOL, buffer_callback=_refuse_large_buffer)
-    except Exception:
-        # The long way round tells what is wrong, or does without the shortcut.
-        return None
-
-
-def write_plain(obj: Any) -> bytes | list[BytesLike] | None:
+def write_plain(obj: Any) -> bytes | None:
     """Serialize a list, tuple or dictionary in upstream's format, if a frame has no advantage.
 
     Args:
         obj: The object.
 
     Returns:
-        Its bytes, in one or two buffers, or `None` if it has large buffers or
-        cannot be pickled just so.
+        Its bytes, or `None` if it has large buffers or cannot be pickled just
+        so.
     """
-    if _registry.is_used():
+    if _registry.registrations or (len(obj) <= _FEW_ITEMS and _has_large_bytes(obj)):
         return None
-    data = pickle_small(obj)
-    if data is None or len(data) < _LARGE:
-        return None if data is None else b'PK\n' + data
-    return None if any(name in data for name in _COPIED) else [b'PK\n', data]
+    try:
+        data = b'PK\n' + pickle.dumps(obj, 5, buffer_callback=refuse_large_buffer)
+    except Exception:
+        # The long way round tells what is wrong, or does without the shortcut.
+        return None
+    if len(data) >= _LARGE and any(name in data for name in _COPIED):
+        return None
+    return data
+
+
+def _has_large_bytes(obj: Any) -> bool:
+    items = obj.values() if type(obj) is dict else obj  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    for item in items:  # noqa: SIM110  # pyright: ignore[reportUnknownVariableType]
+        if type(item) is bytes and len(item) >= _LARGE:  # pyright: ignore[reportUnknownArgumentType]
+            return True
+    return False
 
 
 def write(obj: Any, *, sums: bool, always: bool) -> list[BytesLike]:
@@ -172,11 +163,11 @@ def wrap(data: Any) -> list[BytesLike]:
     Args:
         data: One buffer, or a list of buffers.
     """
-    buffer: Any = join_buffers(data) if type(data) is list else data  # pyright: ignore[reportUnknownArgumentType]
+    buffer: Any = join_buffers(data) if isinstance(data, list) else data  # pyright: ignore[reportUnknownArgumentType]
     return make_frame(_OPAQUE, b'', [], [memoryview(buffer).cast('B')], True)
 
 
-def unwrap(data: BytesLike, verify: bool | None) -> BytesLike | None:
+def unwrap(data: BytesLike, verify: bool | None) -> tuple[BytesLike, bool]:
     """Take what a serializer of the user's returned out of its frame.
 
     Args:
@@ -184,16 +175,25 @@ def unwrap(data: BytesLike, verify: bool | None) -> BytesLike | None:
         verify: Whether to compare the checksum; as for `deserialize()`.
 
     Returns:
-        A view of it, or `None` if it is not in a frame.
+        A view of it, or the bytes themselves if they are no such frame; and
+        whether there were checksums.
 
     Raises:
-        ObjectCorruptedError: If the checksum does not match.
+        ObjectCorruptedError: If a checksum does not match.
     """
     view = memoryview(data).cast('B')
     if bytes(view[: len(MAGIC)]) != MAGIC:
-        return None
-    frame = open(view, verify)
-    return frame.buffers[0] if frame.kind == _OPAQUE else None
+        return data, False
+    try:
+        frame = open(view, False)
+    except ConnectorError:
+        if verify:
+            raise
+        # The user's own, which begins like a frame by chance.
+        return data, False
+    if frame.has_sums and verify is not False:
+        open(view, True)
+    return (frame.buffers[0] if frame.kind == _OPAQUE else data), frame.has_sums
 
 
 def open(data: memoryview, verify: bool | None) -> Frame:  # noqa: A001
@@ -390,7 +390,7 @@ def _write_array(obj: Any, how: _How) -> list[BytesLike]:
     array: np.ndarray[Any, Any] = np.asarray(obj)
     dtype = array.dtype
     if dtype.hasobject or dtype.itemsize == 0:
-        if how.always or array.nbytes >= _LARGE:
+        if how.always or _has_large_buffers(array):
             return _write_pickle(array, how)
         return _upstream.serialize_array(array)
     if not how.always and array.nbytes < _LARGE:
@@ -398,6 +398,14 @@ def _write_array(obj: Any, how: _How) -> list[BytesLike]:
     arranged, axes = _reducers.dense(array)
     stream = pickle.dumps((dtype, arranged.shape, axes), _upstream.PROTOCOL)
     return make_frame(_ARRAY, stream, [], [_reducers.elements(arranged)], how.sums)
+
+
+def _has_large_buffers(obj: Any) -> bool:
+    try:
+        pickle.dumps(obj, _upstream.PROTOCOL, buffer_callback=refuse_large_buffer)
+    except Exception:
+        return True
+    return False
 
 
 def _write_pandas(obj: Any, how: _How) -> list[BytesLike]:
@@ -409,11 +417,8 @@ def _write_polars(obj: Any, how: _How) -> list[BytesLike]:
     frame = obj if type(obj) is obj.__class__ else obj.clone()
     if how.always:
         return _write_pickle(frame, how)
-    if frame.estimated_size() >= _LARGE:
-        class_: type[Any] = type(frame)  # pyright: ignore[reportUnknownVariableType]
-        reducer, _ = _reducers.find(class_)
-        if reducer is not None and reducer(frame) is not NotImplemented:
-            return _write_pickle(frame, how)
+    if frame.estimated_size() >= _LARGE and _reducers.goes_through_arrow(frame):
+        return _write_pickle(frame, how)
     return _upstream.serialize(frame)
 
 

@@ -43,6 +43,9 @@ def array(
     if dtype.hasobject:
         msg = f'Elements of type {dtype} cannot be taken from bytes.'
         raise ValueError(msg)
+    if min(shape, default=0) < 0:
+        msg = f'No array has the shape {shape}.'
+        raise ValueError(msg)
     made: np.ndarray[Any, Any]
     made = np.empty(shape, dtype) if 0 in shape else np.ndarray(shape, dtype, buffer)
     return made if axes is None else made.transpose(axes)

@@ -17,7 +17,15 @@ from proxystore.serialize import _rebuild, _registry
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ['SMALL_BUFFER', 'Reducer', 'dense', 'elements', 'find', 'registered_buffers']
+__all__ = [
+    'SMALL_BUFFER',
+    'Reducer',
+    'dense',
+    'elements',
+    'find',
+    'goes_through_arrow',
+    'registered_buffers',
+]
 
 #: Buffers below this size, in bytes, are copied into the pickle: that takes
 #: less time than to pass them beside it.
@@ -205,9 +213,7 @@ def _reduce_arrow(data: Any, single: bool) -> Any:
 
 
 def _reduce_polars_frame(frame: Any) -> Any:
-    if frame.estimated_size() < SMALL_BUFFER:
-        return NotImplemented
-    if not all(_is_arrow_type(dtype) for dtype in frame.dtypes) or not _has_pyarrow():
+    if frame.estimated_size() < SMALL_BUFFER or not goes_through_arrow(frame):
         return NotImplemented
     return _rebuild.polars_frame, (frame.to_arrow(compat_level=_newest()),)
 
@@ -218,6 +224,11 @@ def _reduce_polars_series(series: Any) -> Any:
     if not _is_arrow_type(series.dtype) or not _has_pyarrow():
         return NotImplemented
     return _rebuild.polars_series, (series.name, series.to_arrow(compat_level=_newest()))
+
+
+def goes_through_arrow(frame: Any) -> bool:
+    """Tell whether a frame of polars is pickled as a table of pyarrow."""
+    return all(_is_arrow_type(dtype) for dtype in frame.dtypes) and _has_pyarrow()
 
 
 def _newest() -> Any:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from proxystore.serialize import BytesLike
 
-__all__ = ['Registration', 'find', 'find_by_name', 'is_used', 'register', 'unregister', 'version']
+__all__ = [
+    'Registration',
+    'find',
+    'find_by_name',
+    'register',
+    'registrations',
+    'unregister',
+    'version',
+]
 
 #: Turns an object of the type into one buffer or several.
 TypeSerializer = Callable[[Any], 'BytesLike | Sequence[BytesLike]']
@@ -31,7 +39,8 @@ class Registration(NamedTuple):
     deserializer: TypeDeserializer
 
 
-_by_name: dict[str, Registration] = {}
+#: What is registered, by name. To be changed by these functions only.
+registrations: dict[str, Registration] = {}
 _lock = threading.Lock()
 _version = 0
 
@@ -47,7 +56,7 @@ def register(registration: Registration) -> None:
     """
     global _version
     with _lock:
-        if _by_name.setdefault(registration.name, registration) != registration:
+        if registrations.setdefault(registration.name, registration) != registration:
             msg = (
                 f'Other functions are registered for {registration.name}: take them back first, '
                 'with unregister_serializer().'
@@ -64,7 +73,7 @@ def unregister(name: str) -> None:
     """
     global _version
     with _lock:
-        _by_name.pop(name, None)
+        registrations.pop(name, None)
         _version += 1
 
 
@@ -73,18 +82,15 @@ def version() -> int:
     return _version
 
 
-def is_used() -> bool:
-    """Tell whether any type is registered."""
-    return bool(_by_name)
-
-
 def find(class_: type) -> Registration | None:
     """Find what is registered for a class.
 
     Args:
         class_: The class. What is registered for its bases does not count.
     """
-    return _by_name.get(f'{class_.__module__}.{class_.__qualname__}') if _by_name else None
+    return (
+        registrations.get(f'{class_.__module__}.{class_.__qualname__}') if registrations else None
+    )
 
 
 def find_by_name(name: str) -> Registration | None:
@@ -93,4 +99,4 @@ def find_by_name(name: str) -> Registration | None:
     Args:
         name: Module and qualified name of a type.
     """
-    return _by_name.get(name)
+    return registrations.get(name)

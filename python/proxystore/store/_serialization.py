@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from proxystore.connectors.exceptions import ObjectCorruptedError
+from proxystore.connectors.protocols import needs_checksums
 from proxystore.serialize import (
     BytesLike,
     CorruptedObjectError,
@@ -16,6 +17,7 @@ from proxystore.serialize import (
     serialize_buffers,
 )
 from proxystore.serialize import _frames as frames
+from proxystore.serialize._frames import write_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,10 +96,16 @@ class Serialization:
         if serializer is None:
             serializer = self.serializer
         if serializer is None:
+            kind = type(obj)  # pyright: ignore[reportUnknownVariableType]
+            if (kind is dict or kind is list or kind is tuple) and not self._special:
+                # The shortest way, for what most small objects are.
+                small = write_plain(obj)
+                if small is not None:
+                    return small
             data: Any = self._write(obj, connector)
         else:
             data = self._write_by(serializer, obj)
-        if type(data) is list and not getattr(connector, 'accepts_buffers', False):
+        if isinstance(data, list) and not getattr(connector, 'accepts_buffers', False):
             return frames.join_buffers(data)  # pyright: ignore[reportUnknownArgumentType]
         return data  # pyright: ignore[reportUnknownVariableType]
 
@@ -129,11 +137,6 @@ class Serialization:
             raise _error_like(error, msg) from error
 
     def _write(self, obj: Any, connector: Any) -> Any:
-        kind = type(obj)  # pyright: ignore[reportUnknownVariableType]
-        if (kind is dict or kind is list or kind is tuple) and not self._special:
-            data = frames.write_plain(obj)
-            if data is not None:
-                return data
         try:
             if self.compatible:
                 return serialize_buffers(obj)
@@ -165,16 +168,14 @@ class Serialization:
 
     def _needs_sums(self, connector: Any) -> bool:
         if connector is not self._asked:
-            self._sums = needs_sums(connector)
+            self._sums = needs_checksums(connector)
             self._asked = connector
         return self._sums
 
     def _for_deserializer(self, data: BytesLike, deserializer: DeserializerT) -> BytesLike:
         """Return what a deserializer of the user's is given."""
-        unwrapped = frames.unwrap(data, self.verify)
-        if unwrapped is not None:
-            data = unwrapped
-        elif self.verify:
+        data, has_sums = frames.unwrap(data, self.verify)
+        if self.verify and not has_sums:
             msg = (
                 'The object carries no checksum. '
                 'Its producer has to write one: Store(..., verify=True).'
@@ -183,20 +184,6 @@ class Serialization:
         if type(data) is not bytes and not getattr(deserializer, '__takes_buffers__', False):
             return bytes(data)
         return data
-
-
-def needs_sums(connector: Any) -> bool:
-    """Tell whether objects in a connector can change unnoticed.
-
-    Args:
-        connector: The connector. One that does not tell what it can do is
-            taken for one that sends objects somewhere, without checksums.
-    """
-    capabilities = getattr(connector, 'capabilities', None)
-    if capabilities is None:
-        return True
-    abilities = capabilities()
-    return bool(abilities['crosses_hosts']) and abilities['verifies'] is not True
 
 
 def copies(connector: Any) -> bool:
