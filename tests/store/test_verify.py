@@ -88,7 +88,8 @@ def store_of(store_dir: str):
     stores: list[Store[Any]] = []
 
     def make(kind: str, **options: Any) -> Store[Any]:
-        stores.append(Store('store', made[kind](), cache_size=0, **options))
+        options.setdefault('cache_size', 0)
+        stores.append(Store('store', made[kind](), **options))
         return stores[-1]
 
     yield make
@@ -263,15 +264,19 @@ def test_proxies_take_the_options_along(store_dir, options, upstream):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_copies_can_be_had_from_every_connector(store_of, kind):
-    store = store_of(kind)
-    for metrics in (False, True):
-        del metrics
-        key = store.put(np.arange(N * 10))
-        first, second = store.get(key, copy=True), store.get(key, copy=True)
-        first[:] = 0
-        assert (second == np.arange(N * 10)).all()
-        assert second.flags.writeable
+@pytest.mark.parametrize('metrics', [False, True])
+def test_copies_can_be_had_from_every_connector(store_of, kind, metrics):
+    store = store_of(kind, metrics=metrics, cache_size=4)
+    key = store.put(np.arange(N * 10))
+    first, second = store.get(key, copy=True), store.get(key, copy=True)
+    first[:] = 0
+    assert (second == np.arange(N * 10)).all()
+    assert second.flags.writeable
+    assert not store.is_cached(key)
+    cached = store.get(key)
+    assert store.is_cached(key)
+    assert store.get(key, copy=True) is not cached
+    assert store.get(key) is cached
 
 
 def mapped_regions(path: str) -> int:

@@ -26,7 +26,7 @@ else:  # pragma: <3.12 cover
     BytesLike = bytes | bytearray | memoryview
 
 from proxystore.connectors.exceptions import ObjectCorruptedError
-from proxystore.serialize import _frames, _registry, _upstream
+from proxystore.serialize import _frames, _framing, _registry, _upstream
 
 __all__ = [
     'BytesLike',
@@ -149,7 +149,7 @@ def serialize(obj: Any) -> bytes:
         # twice: they make it fail.
         try:
             return b'PK\n' + pickle.dumps(
-                obj, _upstream.PROTOCOL, buffer_callback=_frames.refuse_large_buffer
+                obj, _upstream.PROTOCOL, buffer_callback=_framing.refuse_large_buffer
             )
         except Exception:
             pass
@@ -186,10 +186,10 @@ def serialize_buffers(
             return _upstream.serialize(obj)
         kind = type(obj)  # pyright: ignore[reportUnknownVariableType]
         if (kind is dict or kind is list or kind is tuple) and not checksums:
-            data = _frames.write_plain(obj)
+            data = _framing.write_plain(obj)
             if data is not None:
                 return [data]
-        return _frames.write(obj, sums=checksums, always=checksums)
+        return _framing.write(obj, sums=checksums, always=checksums)
     except Exception as error:
         msg = f'Object of type {type(obj)} is not supported.'
         raise SerializationError(msg) from error

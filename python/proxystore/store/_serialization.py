@@ -17,7 +17,7 @@ from proxystore.serialize import (
     serialize_buffers,
 )
 from proxystore.serialize import _frames as frames
-from proxystore.serialize._frames import write_plain
+from proxystore.serialize._framing import write, write_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,7 @@ class Serialization:
             if self.compatible:
                 return serialize_buffers(obj)
             sums = self._needs_sums(connector) if self.verify is None else self.verify
-            return frames.write(obj, sums=sums, always=bool(self.verify))
+            return write(obj, sums=sums, always=bool(self.verify))
         except Exception as error:
             cause = error.__cause__ if isinstance(error, SerializationError) else error
             msg = (

@@ -357,8 +357,9 @@ class Store(Generic[ConnectorT]):
             deserializer: Deserializer to use instead of the store's. It is not
                 called for an object that is cached.
             default: What to return if the object is not there.
-            copy: Get arrays that will be written to all over. A connector that
-                maps objects copies the object then, which costs less than
+            copy: Get an object of one's own, whose arrays will be written to
+                all over: it neither comes from the cache nor goes there. A
+                connector that maps objects copies it, which costs less than
                 to copy each page when it is first written to.
 
         Returns:
@@ -374,9 +375,10 @@ class Store(Generic[ConnectorT]):
         """
         if self._metrics is not None:
             return self._get_measured(self._metrics, key, deserializer, default, copy)
-        obj = self.cache.get(key, _MISSING)
-        if obj is not _MISSING:
-            return obj
+        if not copy:
+            obj = self.cache.get(key, _MISSING)
+            if obj is not _MISSING:
+                return obj
         try:
             data = self._get_copy(key) if copy else self.connector.get(key)
         except Exception as error:
@@ -385,6 +387,8 @@ class Store(Generic[ConnectorT]):
         if data is None:
             return default
         obj = self._serialization.read(key, data, deserializer)
+        if copy:
+            return obj
         if type(data) is bytes:
             self.cache.set(key, obj)
         else:
@@ -954,7 +958,7 @@ class Store(Generic[ConnectorT]):
         copy: bool,
     ) -> Any | None:
         started = perf_counter_ns()
-        obj = self.cache.get(key, _MISSING)
+        obj = _MISSING if copy else self.cache.get(key, _MISSING)
         if obj is not _MISSING:
             metrics.add_counter('store.get.cache_hits', key, 1)
         else:
@@ -975,7 +979,7 @@ class Store(Generic[ConnectorT]):
                 self._add_time('store.get.deserialize', key, got)
                 memory = guarded_memory(data)
                 del data
-                if memory is None or memory() is None:
+                if not copy and (memory is None or memory() is None):
                     self.cache.set(key, obj)
         self._add_time('store.get', key, started)
         return obj
