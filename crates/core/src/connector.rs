@@ -170,6 +170,8 @@ pub trait Connector: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Behavior
     ///
+    /// * Takes every key that [`new_key`](Self::new_key) made. One that [`put`](Self::put) made may
+    ///   be refused with [`ErrorKind::InvalidKey`], where it names an object for good.
     /// * Whoever gets meanwhile sees the object before or the object after, whole.
     /// * A set that fails leaves what was there before, and nothing else.
     fn set<'a>(

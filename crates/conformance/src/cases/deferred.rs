@@ -31,7 +31,8 @@ pub(super) fn deferred_object_waits_for_set(fixture: &dyn Fixture) -> Result<Out
 
 pub(super) fn set_replaces_an_object(fixture: &dyn Fixture) -> Result<Outcome, Failure> {
     let (client, other) = (Client::open(fixture)?, Client::open(fixture)?);
-    let key = client.put(b"first")?;
+    let key = client.0.new_key()?;
+    client.set(&key, b"first")?;
     for (seed, len) in (1..).zip([100, 2_000_000, 100, 0, 5]) {
         let bytes = pattern(len, seed);
         client.set(&key, &bytes)?;

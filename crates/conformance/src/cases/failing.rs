@@ -37,7 +37,8 @@ pub(super) fn failed_set_changes_nothing(fixture: &dyn Fixture) -> Result<Outcom
     if outcome == Outcome::Passed {
         client.expect_none(&fresh, "after a set that failed")?;
     }
-    let key = client.put(b"before")?;
+    let key = client.0.new_key()?;
+    client.set(&key, b"before")?;
     leaves_nothing(fixture, "a set", &mut || set(&key))?;
     client.expect(&key, b"before")?;
     set(&key)?;
