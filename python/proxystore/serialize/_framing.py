@@ -58,8 +58,12 @@ def write_plain(obj: Any) -> bytes | None:
         Its bytes, or `None` if it has large buffers or cannot be pickled just
         so.
     """
-    if _registry.registrations or (len(obj) <= _FEW_ITEMS and _has_large_bytes(obj)):
+    if _registry.registrations:
         return None
+    if len(obj) <= _FEW_ITEMS:
+        for item in obj.values() if type(obj) is dict else obj:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            if type(item) is bytes and len(item) >= _LARGE:  # pyright: ignore[reportUnknownArgumentType]
+                return None
     try:
         data = b'PK\n' + pickle.dumps(obj, 5, buffer_callback=refuse_large_buffer)
     except Exception:
@@ -68,14 +72,6 @@ def write_plain(obj: Any) -> bytes | None:
     if len(data) >= _LARGE and any(name in data for name in _COPIED):
         return None
     return data
-
-
-def _has_large_bytes(obj: Any) -> bool:
-    items = obj.values() if type(obj) is dict else obj  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    for item in items:  # noqa: SIM110  # pyright: ignore[reportUnknownVariableType]
-        if type(item) is bytes and len(item) >= _LARGE:  # pyright: ignore[reportUnknownArgumentType]
-            return True
-    return False
 
 
 def write(obj: Any, *, sums: bool, always: bool) -> list[BytesLike]:

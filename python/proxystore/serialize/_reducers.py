@@ -285,7 +285,7 @@ def _reduce_tensor(tensor: Any) -> Any:
         or tensor.is_quantized
         or tensor.__dict__
         or (tensor.requires_grad and not tensor.is_leaf)
-        or tensor.numel() * tensor.element_size() < SMALL_BUFFER
+        or not SMALL_BUFFER <= tensor.nbytes <= tensor.untyped_storage().nbytes()
     ):
         return NotImplemented
     plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
