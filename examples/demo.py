@@ -10,15 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from proxystore.connectors.file import FileConnector
+from proxystore.connectors.shm import ShmConnector
 from proxystore.store import Store
 from proxystore.utils.data import bytes_to_readable
 
@@ -135,16 +133,12 @@ def show(rows: list[Row]) -> None:
 
 def main() -> None:
     """Start a consumer, send it everything, print what it took."""
-    memory = '/dev/shm' if Path('/dev/shm').is_dir() else None
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
     consumer = context.Process(target=consume, args=(theirs,), name='consumer')
     consumer.start()
     theirs.close()
-    with (
-        tempfile.TemporaryDirectory(prefix='proxystore-demo-', dir=memory) as directory,
-        Store('demo', FileConnector(directory, clear=False), register=True) as store,
-    ):
+    with Store('demo', ShmConnector('demo', hold=0), register=True) as store:
         print(f'Two processes, {REPEATS} exchanges each way through {store.connector!r}.\n')
         show([measure(ours, store, job) for job in jobs()])
         ours.send(None)

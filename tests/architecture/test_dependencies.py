@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'python' / 'proxystore'
 
 #: The only folders that hold `unsafe` code.
-UNSAFE = ('crates/sys/', 'crates/python/src/buffer/', 'crates/python/src/proxy/')
+UNSAFE = (
+    'crates/connectors/shm/',
+    'crates/python/src/buffer/',
+    'crates/python/src/proxy/',
+    'crates/sys/',
+)
 #: The only files that detach from the interpreter: the door, and the proxy's lock, which must wait.
 DETACH = ('crates/python/src/door.rs', 'crates/python/src/proxy/')
 #: What no crate but these may depend on.
@@ -108,7 +113,9 @@ def test_unsafe_code_stands_only_where_it_may() -> None:
     assert not outside, f'unsafe code outside {UNSAFE}: {outside}'
 
 
-@pytest.mark.parametrize('package', sorted(set(PACKAGES) - SYS - {'proxystore-python'}))
+@pytest.mark.parametrize(
+    'package', sorted(set(PACKAGES) - SYS - {'proxystore-python', 'proxystore-shm'})
+)
 def test_every_other_crate_forbids_unsafe_code(package: str) -> None:
     source = Path(PACKAGES[package]['manifest_path']).parent / 'src/lib.rs'
     assert '#![forbid(unsafe_code)]' in source.read_text(), f'{source} must forbid unsafe code'

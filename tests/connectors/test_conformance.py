@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
+import tempfile
+import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -15,10 +19,10 @@ from proxystore.conformance import CASES, Case, ConformanceError, Subject
 from proxystore.connectors.file import FileConnector, FileKey
 from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.connectors.multi import MultiConnector, MultiKey, Policy
+from proxystore.connectors.shm import ShmConnector, ShmKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FORGED = ('../x', '/etc/passwd', '', '0' * 36, 'x' * 1000)
 
@@ -134,6 +138,38 @@ class MultiSubject(FileSubject):
         return inner.damage(key.connector_key, damage)
 
 
+class ShmSubject(Subject):
+    capabilities: ClassVar = {
+        **capabilities('shm'),
+        # On its way through a method of Python that takes `bytes`, an object is copied.
+        'transit_memory': None,
+    }
+    key_type = ShmKey
+
+    def __init__(self, _: Path) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix='proxystore-tests-', dir='/dev/shm'))
+        weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+
+    def open(self) -> ShmConnector:
+        return ShmConnector(directory=self.directory)
+
+    def forged_keys(self) -> list[Any]:
+        return [ShmKey(1, 0), ShmKey(-1, 1 << 61 | 1), ShmKey(1, 1 << 61), FileKey('0' * 36)]
+
+    def stored(self) -> list[str]:
+        # What a slab holds is not to be seen from outside; objects of the cases are large, too.
+        return sorted(path.name for path in self.directory.glob('*/s*'))
+
+    def full(self) -> contextlib.AbstractContextManager[None]:
+        return file_size_limit(1 << 20)
+
+    def plant(self) -> Any:
+        self.open().close()
+        other = self.directory / 'default' / 'notes.txt'
+        other.write_text('mine')
+        return other.exists
+
+
 #: For each connector, its subject and the cases that cannot be set up for it.
 SUBJECTS: dict[str, tuple[type[Any], set[str]]] = {
     'file': (FileSubject, set()),
@@ -150,6 +186,11 @@ SUBJECTS: dict[str, tuple[type[Any], set[str]]] = {
         },
     ),
     'multi': (MultiSubject, set()),
+    'shm': (
+        ShmSubject,
+        # Damage is done by its own tests, which know where in the files things are.
+        {'half-written-object-is-an-error', 'truncated-object-is-an-error'},
+    ),
 }
 
 

@@ -25,7 +25,11 @@ pub use proxystore_core::*;
 pub use proxystore_runtime::{Stopped, drive};
 
 /// Every connector there is. Adding one costs a line here and a dependency.
-pub static CONNECTORS: &[&dyn Factory] = &[&proxystore_file::FACTORY, &local::FACTORY];
+pub static CONNECTORS: &[&dyn Factory] = &[
+    &proxystore_file::FACTORY,
+    &local::FACTORY,
+    &proxystore_shm::FACTORY,
+];
 
 static REGISTRY: Registry = Registry::new(CONNECTORS);
 

@@ -8,6 +8,7 @@
 //! * `connector`: the one class for all native connectors.
 //! * `python_connector`: a connector written in Python, usable wherever a native one is.
 //! * `conformance`: the contract of connectors, run over either.
+//! * `storage`: looking after what connectors keep.
 //! * `proxy`: the native half of the Proxy.
 
 mod buffer;
@@ -19,6 +20,7 @@ mod errors;
 mod logging;
 mod proxy;
 mod python_connector;
+mod storage;
 
 use pyo3::prelude::*;
 
@@ -32,6 +34,8 @@ mod _native {
     use crate::conformance::{conformance_cases, run_conformance_case};
     #[pymodule_export]
     use crate::connector::{PyConnector, connectors};
+    #[pymodule_export]
+    use crate::storage::{collect_garbage, report};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

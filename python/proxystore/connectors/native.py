@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from proxystore import _native
-from proxystore._native import conformance_cases, run_conformance_case
+from proxystore._native import (
+    collect_garbage,
+    conformance_cases,
+    report,
+    run_conformance_case,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     'NativeConnector',
     'NativeDeferrableConnector',
+    'collect_garbage',
     'conformance_cases',
+    'report',
     'run_conformance_case',
 ]
 

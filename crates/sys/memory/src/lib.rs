@@ -12,13 +12,18 @@
 //! * [`descriptor`]: [`close`], which tells whether the file took everything.
 //! * [`mapping`]: [`Mapping`], a private, copy-on-write view of a file.
 //! * [`memory`]: [`Memory`], what a get returns: owned bytes, or a mapping.
+//! * [`recycled`]: large buffers that are used again, with their pages.
+//! * [`background()`]: threads that give memory back.
 
+mod background;
 pub mod descriptor;
 pub mod mapping;
 pub mod memory;
+pub mod recycled;
 pub mod segment;
 
 pub use self::{
+    background::background,
     descriptor::close,
     mapping::Mapping,
     memory::{Memory, ReadError},

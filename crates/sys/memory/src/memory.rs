@@ -7,14 +7,16 @@ use std::{
     os::fd::AsFd,
     ptr::{self, NonNull},
     slice,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rustix::io::Errno;
 
-use crate::{mapping::Mapping, segment::Segment};
+use crate::{mapping::Mapping, recycled, segment::Segment};
 
-/// From this many bytes on, owned memory is mapped on its own and advised to use huge pages.
-const HUGE: usize = 2 << 20;
+/// From this many bytes on, owned memory is mapped on its own, advised to use huge pages, and used
+/// again.
+const HUGE: usize = recycled::SMALLEST;
 
 /// From this many bytes on, allocations start on a cache line, as vector code wants; before, asking
 /// for that costs more than it gives.
@@ -74,6 +76,33 @@ impl Memory {
                 ptr::copy_nonoverlapping(segment.as_ptr(), target, segment.len());
             }
             offset += segment.len();
+        }
+        Ok(Self(Inner::Owned(memory)))
+    }
+
+    /// Owned memory with the first `len` bytes of `words`, or of as many as there are, each of which
+    /// is read once. Whoever shares the words may write to them meanwhile; what mixture of old and
+    /// new words was read is for the caller to find out.
+    ///
+    /// # Errors
+    ///
+    /// `OutOfMemory` if the system has not as much.
+    pub fn from_words(len: usize, words: &[AtomicU64]) -> io::Result<Self> {
+        let len = len.min(words.len().saturating_mul(8));
+        let memory = Owned::uninitialised(len)?;
+        let pointer = memory.pointer();
+        let (whole, rest) = words[..len.div_ceil(8)].split_at(len / 8);
+        for (index, word) in whole.iter().enumerate() {
+            let word = word.load(Ordering::Relaxed);
+            // SAFETY: `8 * index + 8 <= len`, so the place is within the memory, which nobody else
+            // knows yet.
+            unsafe { pointer.add(8 * index).cast::<u64>().write_unaligned(word) };
+        }
+        if let [last] = rest {
+            let bytes = last.load(Ordering::Relaxed).to_ne_bytes();
+            let start = 8 * whole.len();
+            // SAFETY: `len - start < 8` bytes are left of the memory, which nobody else knows yet.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), pointer.add(start), len - start) };
         }
         Ok(Self(Inner::Owned(memory)))
     }
@@ -268,7 +297,8 @@ struct Owned {
 enum Place {
     Allocated(NonNull<u8>, PhantomData<u8>),
     Nowhere,
-    Pages(Mapping),
+    /// None only while this is dropped.
+    Pages(Option<Mapping>),
 }
 
 impl Owned {
@@ -281,7 +311,7 @@ impl Owned {
             let pointer = NonNull::new(pointer).ok_or(io::ErrorKind::OutOfMemory)?;
             Place::Allocated(pointer, PhantomData)
         } else {
-            Place::Pages(Mapping::anonymous(len)?)
+            Place::Pages(Some(recycled::take(len)?))
         };
         Ok(Self { place, len })
     }
@@ -294,8 +324,8 @@ impl Owned {
     const fn address(&self) -> NonNull<u8> {
         match &self.place {
             Place::Allocated(pointer, _) => *pointer,
-            Place::Nowhere => NonNull::dangling(),
-            Place::Pages(mapping) => mapping.address(),
+            Place::Nowhere | Place::Pages(None) => NonNull::dangling(),
+            Place::Pages(Some(mapping)) => mapping.address(),
         }
     }
 
@@ -306,11 +336,20 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        if let Place::Allocated(pointer, _) = self.place
-            && let Ok(layout) = Self::layout(self.len)
-        {
-            // SAFETY: allocated in `uninitialised` with the same layout, and freed only here.
-            unsafe { dealloc(pointer.as_ptr(), layout) };
+        match &mut self.place {
+            Place::Allocated(pointer, _) => {
+                if let Ok(layout) = Self::layout(self.len) {
+                    // SAFETY: allocated in `uninitialised` with the same layout, and freed only
+                    // here.
+                    unsafe { dealloc(pointer.as_ptr(), layout) };
+                }
+            }
+            Place::Nowhere => {}
+            Place::Pages(pages) => {
+                if let Some(mapping) = pages.take() {
+                    recycled::give(mapping);
+                }
+            }
         }
     }
 }
@@ -355,6 +394,22 @@ mod tests {
         let memory = Memory::copied_from(&[b"ab".into(), Segment::EMPTY, b"c".into()]);
         assert_eq!(memory.expect("memory").to_vec(), b"abc");
         assert!(Memory::copied_from(&[]).expect("memory").is_empty());
+    }
+
+    #[test]
+    fn words_become_the_bytes_that_they_were() {
+        let bytes: Vec<u8> = (0..=250).cycle().take(4096).collect();
+        let words: Vec<AtomicU64> = bytes
+            .chunks_exact(8)
+            .map(|word| AtomicU64::new(u64::from_ne_bytes(word.try_into().expect("eight bytes"))))
+            .collect();
+        for len in (0..40).chain(4080..=4096) {
+            let memory = Memory::from_words(len, &words).expect("memory");
+            assert_eq!(memory.to_vec(), bytes[..len]);
+        }
+        let cut = Memory::from_words(usize::MAX, &words).expect("memory");
+        assert_eq!(cut.to_vec(), bytes);
+        assert!(Memory::from_words(7, &[]).expect("memory").is_empty());
     }
 
     #[test]

@@ -1,0 +1,244 @@
+//! What a forked child must not inherit.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    ptr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicPtr, Ordering},
+    },
+};
+
+/// A value of which every forked child gets one of its own.
+///
+/// A child finds the parent's locks as some thread of the parent may have held them, and the
+/// parent's mappings not at all; so the inherited value is neither used nor dropped but forgotten.
+pub(crate) struct PerProcess<T> {
+    current: AtomicPtr<Slot<T>>,
+    make: fn() -> T,
+    /// Values are owned, and dropped.
+    values: PhantomData<T>,
+}
+
+struct Slot<T> {
+    generation: u64,
+    value: T,
+}
+
+impl<T> PerProcess<T> {
+    /// A value that each process makes by `make` when it first asks for it. Threads that ask first
+    /// at the same time may each make one, of which one is kept.
+    pub(crate) const fn new(make: fn() -> T) -> Self {
+        Self {
+            current: AtomicPtr::new(ptr::null_mut()),
+            make,
+            values: PhantomData,
+        }
+    }
+
+    /// The value of this process.
+    pub(crate) fn get(&self) -> &T {
+        let generation = proxystore_fork::generation();
+        let current = self.current.load(Ordering::Acquire);
+        // SAFETY: a slot is made by `Box::into_raw` in `renew` and given back only by `drop`, which
+        // has `self` to itself, while what is returned here borrows it.
+        match unsafe { current.as_ref() } {
+            Some(slot) if slot.generation == generation => &slot.value,
+            _ => self.renew(generation, current),
+        }
+    }
+
+    #[cold]
+    fn renew(&self, generation: u64, mut current: *mut Slot<T>) -> &T {
+        let fresh = Box::into_raw(Box::new(Slot {
+            generation,
+            value: (self.make)(),
+        }));
+        loop {
+            let outcome =
+                self.current
+                    .compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire);
+            match outcome {
+                // What was there before, if anything, is inherited, and leaked on purpose.
+                // SAFETY: the slot just made, which lives as long as `self`.
+                Ok(_) => return unsafe { &(*fresh).value },
+                Err(other) => current = other,
+            }
+            // SAFETY: as in `get`.
+            if let Some(slot) = unsafe { current.as_ref() }
+                && slot.generation == generation
+            {
+                // SAFETY: nobody else has seen the slot just made.
+                drop(unsafe { Box::from_raw(fresh) });
+                return &slot.value;
+            }
+        }
+    }
+}
+
+impl<T> PerProcess<Mutex<T>> {
+    /// Locks the value of this process.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        // What the value is like after a panic in the middle of a change is its owner's business;
+        // locking for ever would help nobody.
+        self.get().lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        let current = *self.current.get_mut();
+        // SAFETY: made by `Box::into_raw` in `renew`, and `self` is not used any more.
+        if let Some(slot) = unsafe { current.as_ref() }
+            && slot.generation == proxystore_fork::generation()
+        {
+            // SAFETY: as above; this process made it.
+            drop(unsafe { Box::from_raw(current) });
+        }
+    }
+}
+
+impl<T> fmt::Debug for PerProcess<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PerProcess").finish_non_exhaustive()
+    }
+}
+
+// SAFETY: whoever has this has the value, which may go to other threads.
+unsafe impl<T: Send> Send for PerProcess<T> {}
+// SAFETY: whoever shares this shares the value, may have made it, and may drop it.
+unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Barrier,
+        atomic::{AtomicU64, AtomicUsize},
+        mpsc,
+    };
+
+    use super::*;
+
+    /// Runs `check` in a forked child and returns its answer.
+    fn forked(check: impl FnOnce() -> u8) -> u8 {
+        // SAFETY: the child runs only `check` and leaves by `_exit`; it allocates, which the C
+        // library allows after a fork, and takes no lock that another thread could have held.
+        match unsafe { libc::fork() } {
+            0 => {
+                let answer = i32::from(check());
+                // SAFETY: `_exit` ends the child without running the parent's exit handlers.
+                unsafe { libc::_exit(answer) }
+            }
+            child => {
+                let mut status = 0;
+                // SAFETY: `child` is a child of this process and `status` a place for its status.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                assert!(libc::WIFEXITED(status), "the child ended by itself");
+                u8::try_from(libc::WEXITSTATUS(status)).expect("an exit status")
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_starts_afresh_and_leaves_the_parents_value_alone() {
+        let value: PerProcess<Mutex<Vec<u8>>> = PerProcess::new(|| Mutex::new(vec![1]));
+        value.lock().push(2);
+        let seen = forked(|| {
+            value.lock().push(3);
+            let child = value.lock().clone();
+            // One level deeper, after this process has a value of its own.
+            let grandchild = forked(|| u8::from(*value.lock() == [1]));
+            u8::from(child == [1, 3] && grandchild == 1)
+        });
+        assert_eq!(seen, 1);
+        assert_eq!(*value.lock(), [1, 2]);
+    }
+
+    #[test]
+    fn a_lock_that_a_thread_of_the_parent_holds_does_not_stop_the_child() {
+        let value: Arc<PerProcess<Mutex<u8>>> = Arc::new(PerProcess::new(Mutex::default));
+        let (locked, is_locked) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let holder = std::thread::spawn({
+            let value = Arc::clone(&value);
+            move || {
+                let mut guard = value.lock();
+                *guard = 7;
+                locked.send(()).expect("the test waits");
+                released.recv().expect("the test goes on");
+            }
+        });
+        is_locked.recv().expect("the holder locks");
+        assert_eq!(forked(|| *value.lock()), 0);
+        release.send(()).expect("the holder waits");
+        holder.join().expect("the holder ends");
+        assert_eq!(*value.lock(), 7);
+    }
+
+    /// Counts how many of it there are.
+    struct Counted;
+
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+    impl Counted {
+        fn new() -> Self {
+            COUNT.fetch_add(1, Ordering::SeqCst);
+            Self
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            COUNT.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn values_are_dropped_by_the_process_that_made_them_and_by_no_other() {
+        drop(PerProcess::new(Counted::new));
+        assert_eq!(COUNT.load(Ordering::SeqCst), 0, "nobody asked for one");
+        let value = PerProcess::new(Counted::new);
+        value.get();
+        value.get();
+        assert_eq!(COUNT.load(Ordering::SeqCst), 1);
+        let mut value = Some(value);
+        let left = forked(|| {
+            let value = value.take();
+            drop(value);
+            let unused = COUNT.load(Ordering::SeqCst);
+            u8::try_from(unused).unwrap_or(u8::MAX)
+        });
+        assert_eq!(left, 1, "the child drops nothing that it inherited");
+        let left = forked(|| {
+            let value = value.take();
+            value.as_ref().map(PerProcess::get);
+            let used = COUNT.load(Ordering::SeqCst);
+            drop(value);
+            let left = COUNT.load(Ordering::SeqCst);
+            u8::from(used == 2 && left == 1)
+        });
+        assert_eq!(left, 1, "the child drops what it made");
+        drop(value);
+        assert_eq!(COUNT.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn threads_that_ask_at_once_get_the_same_value() {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        for _ in 0..200 {
+            let value = PerProcess::new(|| NEXT.fetch_add(1, Ordering::SeqCst));
+            let barrier = Barrier::new(4);
+            let seen: Vec<u64> = std::thread::scope(|scope| {
+                let ask = || {
+                    barrier.wait();
+                    *value.get()
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+                let seen = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+                seen.map(|seen| seen.expect("a value")).collect()
+            });
+            assert!(seen.iter().all(|&other| other == *value.get()), "{seen:?}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The slabs that a process owns, and the free cells that it knows of.
+
+use std::{
+    io::ErrorKind::{QuotaExceeded, StorageFull},
+    sync::atomic::AtomicU64,
+    time::Duration,
+};
+
+use super::{
+    Local, Slabs,
+    record::{Claim, Record},
+    shape::{Class, Shape},
+    slab::{self, Slab},
+    table::Table,
+};
+use crate::{
+    config::Options,
+    control::SLABS,
+    crash,
+    error::ShmError,
+    limits::{Limit, Shortage},
+    membership::{MemberId, Membership},
+};
+
+/// The slabs of one class that a process owns.
+#[derive(Debug, Default)]
+pub(super) struct Owned {
+    pub(super) slabs: Vec<Own>,
+    /// The slab that cells are taken of.
+    current: usize,
+    /// The slab that was looked at last.
+    looked: usize,
+}
+
+/// A slab that a process owns.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) number: u32,
+    /// Cells that were free when the slab was looked at; only this process takes any.
+    free: Vec<u16>,
+    /// Since when all cells have been free, as far as anybody has looked.
+    pub(super) empty_since: Option<Duration>,
+}
+
+/// How many slabs are looked at for free cells before another one is made. What a put costs stays
+/// bounded however many slabs there are.
+const LOOKS: usize = 4;
+/// A slab is worth taking cells of if one out of so many is free, else the looking costs too much.
+const WORTH: usize = 8;
+
+impl Owned {
+    /// A cell that was free when somebody looked, if one is known: its slab and its number.
+    pub(super) fn pop(&mut self) -> Option<(u32, u16)> {
+        let own = self.slabs.get_mut(self.current)?;
+        let cell = own.free.pop()?;
+        own.empty_since = None;
+        Some((own.number, cell))
+    }
+
+    pub(super) fn push(&mut self, number: u32) {
+        self.slabs.push(Own {
+            number,
+            free: Vec::new(),
+            empty_since: None,
+        });
+    }
+
+    /// Forgets a slab of those that are owned.
+    pub(super) fn remove(&mut self, index: usize) {
+        self.slabs.swap_remove(index);
+        // Another slab may stand there now, of which free cells are known: any will do.
+        (self.current, self.looked) = (0, 0);
+    }
+
+    /// Looks at a slab for free cells, to take these next; false if fewer than one of `worth` are.
+    fn look(&mut self, table: &Table, index: usize, worth: usize) -> bool {
+        let Some(own) = self.slabs.get_mut(index) else {
+            return false;
+        };
+        let free = &mut own.free;
+        free.clear();
+        let tally = table.with(own.number, |slab| {
+            slab.tally(|cell| free.extend(u16::try_from(cell)))
+        });
+        let cells = tally.map_or(0, |tally| tally.free + tally.used + tally.spent);
+        let found = !free.is_empty() && free.len() >= cells / worth;
+        if found {
+            self.current = index;
+        }
+        found
+    }
+}
+
+impl Slabs {
+    /// Finds free cells in the slabs of a class, or makes another one.
+    pub(super) fn refill(
+        &self,
+        local: &Local,
+        owned: &mut Owned,
+        class: Class,
+        options: Option<&Options>,
+    ) -> Result<(), ShmError> {
+        let (table, count) = (&local.table, owned.slabs.len());
+        for _ in 0..count.min(LOOKS) {
+            owned.looked = (owned.looked + 1) % count;
+            if owned.look(table, owned.looked, WORTH) {
+                return Ok(());
+            }
+        }
+        let budget = options.and_then(|options| options.budget);
+        let full = match self.make(class.shape(count), budget) {
+            Ok(slab) => {
+                owned.push(slab.number());
+                self.keep(table, slab);
+                owned.look(table, count, usize::MAX);
+                if let Some(options) = options {
+                    local.set_idle(options.idle);
+                }
+                if count > 0 {
+                    self.see_to_trimming(local);
+                }
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // Better few cells than none.
+        if (0..count).any(|index| owned.look(table, index, usize::MAX)) {
+            return Ok(());
+        }
+        Err(full)
+    }
+
+    /// Makes a slab of this shape, or a smaller one if there is no room for it.
+    fn make(&self, mut shape: Shape, budget: Option<u64>) -> Result<Slab, ShmError> {
+        loop {
+            let error = match self.make_as(shape, budget) {
+                // Not even a name or a record has room.
+                Err(ShmError::Os { source, .. })
+                    if matches!(source.kind(), StorageFull | QuotaExceeded) =>
+                {
+                    ShmError::Full {
+                        reason: self.full(shape.len() as u64).to_string(),
+                    }
+                }
+                Err(error) => error,
+                made => return made,
+            };
+            match (shape.smaller(), &error) {
+                (Some(smaller), ShmError::Full { .. }) => shape = smaller,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn full(&self, needed: u64) -> Shortage {
+        Shortage {
+            limit: Limit::FileSystem(self.membership.path().to_owned()),
+            needed,
+            available: 0,
+        }
+    }
+
+    fn make_as(&self, shape: Shape, budget: Option<u64>) -> Result<Slab, ShmError> {
+        let allotment = self.allot(shape.len() as u64, budget);
+        let allotment = allotment.map_err(|shortage| ShmError::Full {
+            reason: shortage.to_string(),
+        })?;
+        let (number, claim) = self.claim(shape)?;
+        let record = self.record(number)?;
+        match Slab::make(&self.membership, number, claim) {
+            Ok(slab) => {
+                record.publish(claim.generation);
+                allotment.keep();
+                Ok(slab)
+            }
+            Err(error) => {
+                record.withdraw(claim.generation, None);
+                record.disown();
+                Err(error)
+            }
+        }
+    }
+
+    /// A slab that nobody owns, for this process to make of this shape.
+    fn claim(&self, shape: Shape) -> Result<(u32, Claim), ShmError> {
+        let (control, me) = (self.membership.control(), self.membership.check()?);
+        // Those that were given back go first, so that there are no more than were needed at a time.
+        for number in 0..control.slabs_end() {
+            if let Some(claim) = self.record(number)?.claim(me, shape) {
+                return Ok((number, claim));
+            }
+        }
+        while let Some(number) = control.new_slab(self.membership.path())? {
+            crash::point("slab.new");
+            if let Some(claim) = self.record(number)?.claim(me, shape) {
+                return Ok((number, claim));
+            }
+        }
+        Err(ShmError::Full {
+            reason: format!("the namespace has {SLABS} slabs of small objects already"),
+        })
+    }
+
+    /// Allows so many bytes of memory to be taken, if nothing forbids it.
+    fn allot(&self, needed: u64, budget: Option<u64>) -> Result<Allotment<'_>, Shortage> {
+        let membership = &self.membership;
+        // Counted first and looked at then: of two that are too much together, both notice.
+        membership.add_bytes(needed.cast_signed());
+        membership.add_reserved(needed.cast_signed());
+        let allotment = Allotment {
+            membership,
+            counted: needed,
+            reserved: needed,
+        };
+        if let Some(budget) = budget {
+            let used = membership.bytes().saturating_sub(needed);
+            if used.saturating_add(needed) > budget {
+                return Err(Shortage {
+                    limit: Limit::Budget(budget),
+                    needed,
+                    available: budget.saturating_sub(used),
+                });
+            }
+        }
+        let reserved = membership.reserved().max(needed);
+        let checked = self.machine.check(membership.path(), reserved);
+        checked.map(|_| allotment).map_err(|shortage| Shortage {
+            needed,
+            available: shortage.available.saturating_sub(reserved - needed),
+            ..shortage
+        })
+    }
+
+    pub(super) fn record(&self, number: u32) -> Result<Record<'_, AtomicU64>, ShmError> {
+        let record = self.membership.control().slab(number);
+        record.map(Record::from).ok_or_else(slab::damaged_record)
+    }
+
+    pub(super) fn owner(&self, number: u32) -> Option<MemberId> {
+        self.record(number).ok().map(|record| record.owner())
+    }
+}
+
+/// Bytes that are about to be taken, which others leave for it. What is not kept in the end is
+/// theirs again.
+struct Allotment<'a> {
+    membership: &'a Membership,
+    counted: u64,
+    reserved: u64,
+}
+
+impl Allotment<'_> {
+    /// The memory was taken, and stays this process's.
+    fn keep(mut self) {
+        self.counted = 0;
+    }
+}
+
+impl Drop for Allotment<'_> {
+    fn drop(&mut self) {
+        self.membership.add_reserved(-self.reserved.cast_signed());
+        self.membership.add_bytes(-self.counted.cast_signed());
+    }
+}

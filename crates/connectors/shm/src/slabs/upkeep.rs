@@ -1,0 +1,351 @@
+//! What keeps slabs in order: adopting those of the dead, clearing, and giving back.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use proxystore_memory::background;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{
+    Local, Slabs,
+    cell::{Damaged, Description},
+    owned::Owned,
+    record::Made,
+    shape::Class,
+    slab::{self, Slab},
+};
+use crate::{
+    crash,
+    error::ShmError,
+    key::{Place, Reference},
+    limits::Machine,
+    membership::MemberId,
+    word::Phase,
+};
+
+/// The shortest and the longest time between two looks for what is idle.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+
+impl Slabs {
+    /// Makes the slabs of a dead process this process's own, and frees what it was at: cells that
+    /// it was writing, and objects that it had put for a deferred key which does not name them.
+    ///
+    /// Only for who holds the dead process's lock, and until this has returned. Damaged slabs and
+    /// cells stay as they are, for whoever asks for their objects to be told.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not let it be done now. Some of the slabs may have been adopted.
+    pub(crate) fn adopt(&self, dead: MemberId) -> Result<(), ShmError> {
+        for number in self.numbers() {
+            if self.owner(number) == Some(dead) {
+                self.adopt_one(number, dead)?;
+            }
+        }
+        self.free_replaced()
+    }
+
+    fn adopt_one(&self, number: u32, dead: MemberId) -> Result<(), ShmError> {
+        let record = self.record(number)?;
+        let Ok(state) = record.state() else {
+            tracing::warn!(slab = number, "the record of a slab is damaged");
+            record.inherit(dead, self.membership.check()?);
+            return Ok(());
+        };
+        if state.phase == Phase::Live {
+            return self.adopt_live(number, dead);
+        }
+        // It died while making the slab or giving it back, so nobody has an object there.
+        record.withdraw(state.generation, None);
+        self.membership.remove(&slab::name(number))?;
+        crash::point("slab.removed");
+        record.inherit(dead, MemberId::NOBODY);
+        Ok(())
+    }
+
+    fn adopt_live(&self, number: u32, dead: MemberId) -> Result<(), ShmError> {
+        let (record, me) = (self.record(number)?, self.membership.check()?);
+        let slab = match Slab::open(&self.membership, number) {
+            Ok(Some(slab)) => slab,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                warn_if_corrupted(number, error)?;
+                record.inherit(dead, me);
+                return Ok(());
+            }
+        };
+        for index in 0..slab.cells() {
+            let abandoned = match (slab.cell(index), slab.ticket(index)) {
+                (Some(cell), _) => cell.abandon(),
+                (_, Some(ticket)) => ticket.abandon(),
+                _ => false,
+            };
+            if abandoned {
+                crash::point("cell.abandoned");
+            }
+        }
+        // The dead put for no other process, so what its tickets do not name, none will.
+        self.free_unnamed(&slab, |_| true)?;
+        if record.inherit(dead, me) {
+            let local = self.local();
+            let mut owned = local.lock(slab.shape().class());
+            self.membership.add_bytes((slab.len() as u64).cast_signed());
+            self.keep(&local.table, slab);
+            owned.push(number);
+            if owned.slabs.len() > 1 {
+                self.see_to_trimming(local);
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees objects that another one was put in place of, for the same deferred key, by a process
+    /// that died before it freed them itself.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not let it be done now.
+    pub(crate) fn free_replaced(&self) -> Result<(), ShmError> {
+        // Without deferred keys, which is common, there is nothing to look for.
+        let has_tickets = |number| {
+            let made = self
+                .record(number)
+                .ok()
+                .and_then(|record| record.made().ok()?);
+            made.is_some_and(|made| made.shape.is_tickets())
+        };
+        if !self.numbers().any(has_tickets) {
+            return Ok(());
+        }
+        for number in self.numbers() {
+            let freed = match Slab::open(&self.membership, number) {
+                Ok(Some(slab)) => self.free_unnamed(&slab, |object| object.settled),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            freed.or_else(|error| warn_if_corrupted(number, error))?;
+        }
+        Ok(())
+    }
+
+    /// Of a slab's objects that were put for a deferred key and that `select` selects, frees those
+    /// that their key does not name.
+    fn free_unnamed(
+        &self,
+        slab: &Slab,
+        select: impl Fn(&Description) -> bool,
+    ) -> Result<(), ShmError> {
+        for index in 0..slab.cells() {
+            let (Some(cell), Ok(number)) = (slab.cell(index), u32::try_from(index)) else {
+                continue;
+            };
+            let Ok(Some(object)) = cell.describe() else {
+                continue;
+            };
+            if object.ticket == 0 || !select(&object) {
+                continue;
+            }
+            let reference = Reference {
+                place: Place::Cell {
+                    slab: slab.number(),
+                    cell: number,
+                },
+                generation: object.generation,
+            };
+            match self.names(object.ticket, reference) {
+                Ok(true) if object.settled => {}
+                // Its setter died before it noted that.
+                Ok(true) => {
+                    if let Some(ticket) = Reference::from_word(object.ticket) {
+                        self.settle(ticket.place, reference)?;
+                    }
+                }
+                Ok(false) => {
+                    crash::point("orphan.found");
+                    let _ = cell.evict(object.generation);
+                }
+                Err(error) => warn_if_corrupted(slab.number(), error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts every object of the namespace, and ends every deferred key.
+    ///
+    /// # Errors
+    ///
+    /// If something could not be evicted; all else is evicted all the same.
+    pub(crate) fn clear(&self) -> Result<(), ShmError> {
+        let mut outcome = Ok(());
+        for number in self.numbers() {
+            let cleared = match Slab::open(&self.membership, number) {
+                Ok(Some(slab)) => clear_slab(&slab),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            outcome = outcome.and(cleared);
+        }
+        outcome.and(self.trim(Duration::ZERO))
+    }
+
+    /// Gives back the slabs of this process that have held nothing for so long, but for one of each
+    /// class, and the mappings of slabs that are gone.
+    pub(crate) fn trim(&self, idle: Duration) -> Result<(), ShmError> {
+        let (local, now) = (self.local(), now());
+        for class in Class::all() {
+            let mut is_one_kept = false;
+            self.give_back_empty(local, class, |empty_since| {
+                let goes = is_one_kept && now.saturating_sub(empty_since) >= idle;
+                is_one_kept = true;
+                goes
+            })?;
+        }
+        local.table.retain(|slab| slab.is_current(&self.membership));
+        Ok(())
+    }
+
+    /// Starts the thread that gives back what is idle, unless there is one.
+    pub(super) fn see_to_trimming(&self, local: &Local) {
+        if local.is_trimmed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // The thread keeps nothing open: it ends when nobody uses the namespace any more.
+        let (membership, shared) = (
+            Arc::downgrade(&self.membership),
+            Arc::downgrade(&self.local),
+        );
+        let trim = move || {
+            let slabs = Self {
+                membership: membership.upgrade()?,
+                local: shared.upgrade()?,
+                machine: Machine::default(),
+            };
+            slabs.trim_idle()
+        };
+        if let Err(error) = background("proxystore-shm", trim) {
+            tracing::warn!(%error, "no thread to give back memory");
+            local.is_trimmed.store(false, Ordering::Release);
+        }
+    }
+
+    /// Gives back what is idle; when to look again, unless there is nothing to give back.
+    fn trim_idle(&self) -> Option<Duration> {
+        let local = self.local();
+        let idle = Duration::from_millis(local.idle.load(Ordering::Relaxed));
+        if let Err(error) = self.trim(idle) {
+            tracing::warn!(%error, "a slab is not given back");
+        }
+        let has_more = || Class::all().any(|class| local.lock(class).slabs.len() > 1);
+        if !has_more() {
+            local.is_trimmed.store(false, Ordering::Release);
+            // Whoever made one meanwhile has seen this thread, or is seen by it.
+            if !has_more() || local.is_trimmed.swap(true, Ordering::AcqRel) {
+                return None;
+            }
+        }
+        Some((idle / 2).clamp(PAUSE.0, PAUSE.1))
+    }
+
+    /// Gives back the slabs of this process that hold nothing. The others stay its own, for whoever
+    /// adopts them.
+    pub(crate) fn leave(&self) -> Result<(), ShmError> {
+        let local = self.local();
+        for class in Class::all() {
+            self.give_back_empty(local, class, |_| true)?;
+            *local.lock(class) = Owned::default();
+        }
+        Ok(())
+    }
+
+    /// Gives back the slabs of a class without objects that `goes` says so of, given since when they
+    /// are known to have none.
+    fn give_back_empty(
+        &self,
+        local: &Local,
+        class: Class,
+        mut goes: impl FnMut(Duration) -> bool,
+    ) -> Result<(), ShmError> {
+        let (now, mut index) = (now(), 0);
+        loop {
+            // Locked for each slab anew, as putting threads wait meanwhile.
+            let mut owned = local.lock(class);
+            let Some(own) = owned.slabs.get_mut(index) else {
+                return Ok(());
+            };
+            let used = local
+                .table
+                .with(own.number, |slab| slab.tally(|_| ()).used > 0);
+            own.empty_since = match used {
+                Some(false) => Some(own.empty_since.unwrap_or(now)),
+                _ => None,
+            };
+            if own.empty_since.is_some_and(&mut goes) {
+                let number = own.number;
+                owned.remove(index);
+                self.give_back(local, number)?;
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Gives back a slab of this process without objects. Its class is locked, so nobody takes a
+    /// cell.
+    fn give_back(&self, local: &Local, number: u32) -> Result<(), ShmError> {
+        let record = self.record(number)?;
+        let last = local.table.with(number, |slab| {
+            let shape = slab.shape();
+            let base = slab.tally(|_| ()).latest;
+            (slab.generation(), slab.len(), Made { shape, base })
+        });
+        // Others take this process for dead once it has closed the files that say that it lives.
+        let Some((generation, len, made)) = last.filter(|_| record.owner() == self.membership.id())
+        else {
+            return Ok(());
+        };
+        record.withdraw(generation, Some(made));
+        local.table.remove(number, generation);
+        self.membership.remove(&slab::name(number))?;
+        crash::point("slab.removed");
+        record.disown();
+        self.membership.add_bytes(-(len as u64).cast_signed());
+        Ok(())
+    }
+
+    pub(super) fn numbers(&self) -> std::ops::Range<u32> {
+        0..self.membership.control().slabs_end()
+    }
+}
+
+/// Frees all cells that hold something.
+fn clear_slab(slab: &Slab) -> Result<(), ShmError> {
+    let mut outcome = Ok(());
+    for index in 0..slab.cells() {
+        let freed = match (slab.cell(index), slab.ticket(index)) {
+            (Some(cell), _) => cell.clear(),
+            (_, Some(ticket)) => ticket.clear(),
+            _ => Ok(()),
+        };
+        outcome = outcome.and(freed);
+    }
+    outcome.map_err(|Damaged| super::damaged_cell())
+}
+
+/// Tells of damage that something else must not be kept from; passes other errors on.
+fn warn_if_corrupted(slab: u32, error: ShmError) -> Result<(), ShmError> {
+    match error {
+        ShmError::Corrupted { problem } => {
+            tracing::warn!(slab, problem, "a slab is damaged");
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
+/// Time that passes evenly.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Duration::try_from(now).unwrap_or_default()
+}
