@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
+        sys.stdout.flush()
     except ConnectorError as error:
         print(f'proxystore: {error}', file=sys.stderr)  # noqa: T201
         return 1
@@ -48,19 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     topics = parser.add_subparsers(title='topics', required=True, metavar='TOPIC')
     shm = topics.add_parser('shm', help='objects in shared memory')
     commands = shm.add_subparsers(title='commands', required=True, metavar='COMMAND')
-    for name, function, summary in (
-        ('list', _list, 'list the namespaces'),
-        ('stat', _stat, 'show what a namespace holds, and for whom'),
-        ('gc', _gc, 'free what nobody holds'),
+    for name, function, summary, default in (
+        ('list', _list, 'list the namespaces', None),
+        ('stat', _stat, 'show what a namespace holds, and for whom', 'default'),
+        ('gc', _gc, 'free what nobody holds', None),
     ):
         command = commands.add_parser(name, help=summary, description=summary)
         command.set_defaults(command=function)
         command.add_argument(
             'namespace',
             nargs='?',
-            default='default' if name == 'stat' else None,
-            help='name of the namespace (default: %s)'
-            % ('default' if name == 'stat' else 'all of them'),
+            default=default,
+            help=f'name of the namespace (default: {default or "all of them"})',
         )
         command.add_argument(
             '--directory', help='directory of the namespaces (default: /dev/shm/proxystore-<uid>)'
@@ -178,10 +178,7 @@ _PROCESS: _Columns = (
 )
 _FREED: _Columns = (
     ('NAMESPACE', _plain('name')),
-    (
-        'STATE',
-        lambda row: 'ended' if row.get('swept') else _state(row),
-    ),
+    ('STATE', lambda row: 'ended' if row.get('swept') else _state(row)),
     ('DEAD PROCESSES', lambda row: str(row.get('adopted', 0))),
     ('FREED', lambda row: bytes_to_readable(row.get('freed', 0))),
 )

@@ -688,6 +688,23 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert ended.stderr.startswith('proxystore: ')
         assert 'Traceback' not in ended.stderr
 
+    @pytest.mark.parametrize('buffered', [True, False])
+    def test_a_closed_pipe_is_no_error(self, memory: str, buffered: bool) -> None:
+        options = [] if buffered else ['-u']
+        environment = {k: v for k, v in os.environ.items() if k != 'PYTHONUNBUFFERED'}
+        command = [sys.executable, *options, '-m', 'proxystore.cli', 'shm', 'list']
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, 'wb') as output:
+            ended = subprocess.run(
+                [*command, '--directory', memory],
+                check=False,
+                env=environment,
+                stderr=subprocess.PIPE,
+                stdout=output,
+            )
+        assert (ended.returncode, ended.stderr) == (0, b'')
+
 
 def test_address_space_limits_are_answered(memory: str) -> None:
     code = """

@@ -16,7 +16,7 @@ from proxystore.connectors.exceptions import (
     ConnectorError,
     ConnectorKeyError,
 )
-from proxystore.connectors.protocols import Connector, needs_checksums
+from proxystore.connectors.protocols import Connector, copies, needs_checksums
 from proxystore.serialize import BytesLike
 from proxystore.serialize._frames import join_buffers
 from proxystore.utils.environment import hostname
@@ -307,7 +307,7 @@ class MultiConnector:
                 not there.
         """
         connector: Any = self._connector(key)
-        if copy and getattr(connector, 'copies', False) is True:
+        if copy and copies(connector):
             return connector.get(key.connector_key, copy=True)  # type: ignore[no-any-return]
         return connector.get(key.connector_key)  # type: ignore[no-any-return]
 

@@ -9,7 +9,7 @@ from proxystore.serialize import BytesLike
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ['BytesLike', 'Connector', 'DeferrableConnector', 'needs_checksums']
+__all__ = ['BytesLike', 'Connector', 'DeferrableConnector', 'copies', 'needs_checksums']
 
 KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
 
@@ -134,6 +134,15 @@ class DeferrableConnector(Protocol[KeyT]):
             obj: Bytes of the object.
         """
         ...
+
+
+def copies(connector: Any) -> bool:
+    """Tell whether the `get()` of a connector takes `copy`.
+
+    Args:
+        connector: The connector. One that says nothing does not.
+    """
+    return getattr(connector, 'copies', False) is True
 
 
 def needs_checksums(connector: Any) -> bool:

@@ -1,4 +1,4 @@
-r"""Objects as bytes.
+"""Objects as bytes.
 
 What [`serialize`][proxystore.serialize.serialize] returns is in one of
 upstream's formats, which `_upstream` describes. A store writes an object with

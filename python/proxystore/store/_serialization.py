@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from proxystore.store.types import ConnectorKeyT, DeserializerT, SerializerT
 
-__all__ = ['Serialization', 'copies', 'guarded_memory', 'size']
+__all__ = ['Serialization', 'guarded_memory', 'size']
 
 
 class Serialization:
@@ -184,11 +184,6 @@ class Serialization:
         if type(data) is not bytes and not getattr(deserializer, '__takes_buffers__', False):
             return bytes(data)
         return data
-
-
-def copies(connector: Any) -> bool:
-    """Tell whether the `get()` of a connector takes `copy`."""
-    return getattr(connector, 'copies', False) is True
 
 
 def guarded_memory(data: Any) -> weakref.ref[Any] | None:

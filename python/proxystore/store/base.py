@@ -7,7 +7,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 import proxystore.store
-from proxystore.connectors.protocols import DeferrableConnector
+from proxystore.connectors.protocols import DeferrableConnector, copies
 from proxystore.proxy import Proxy, ProxyLocker
 from proxystore.serialize import (
     BytesLike,
@@ -16,7 +16,7 @@ from proxystore.serialize import (
     is_bytes_like,
     serialize,
 )
-from proxystore.store._serialization import Serialization, copies, guarded_memory, size
+from proxystore.store._serialization import Serialization, guarded_memory, size
 from proxystore.store.cache import LRUCache
 from proxystore.store.config import ConnectorConfig, StoreConfig
 from proxystore.store.exceptions import NonProxiableTypeError, StoreExistsError
@@ -30,6 +30,7 @@ from proxystore.utils.imports import get_object_path
 from proxystore.utils.timer import Timer
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Iterable, Sequence
     from types import TracebackType
 
@@ -393,9 +394,9 @@ class Store(Generic[ConnectorT]):
             self.cache.set(key, obj)
         else:
             memory = guarded_memory(data)
+            # From here on only the object can hold the memory.
             del data
-            if memory is None or memory() is None:
-                self.cache.set(key, obj)
+            self._cache(key, obj, memory)
         return obj
 
     def is_cached(self, key: ConnectorKeyT) -> bool:
@@ -935,6 +936,11 @@ class Store(Generic[ConnectorT]):
             raise NotImplementedError(msg)
         return connector  # pyright: ignore[reportUnknownVariableType]
 
+    def _cache(self, key: ConnectorKeyT, obj: Any, memory: weakref.ref[Any] | None) -> None:
+        """Cache an object, unless it holds memory that the connector wants back."""
+        if memory is None or memory() is None:
+            self.cache.set(key, obj)
+
     def _get_copy(self, key: ConnectorKeyT) -> BytesLike | None:
         connector: Any = self.connector
         # What others return is copied where an object would keep it.
@@ -979,8 +985,8 @@ class Store(Generic[ConnectorT]):
                 self._add_time('store.get.deserialize', key, got)
                 memory = guarded_memory(data)
                 del data
-                if not copy and (memory is None or memory() is None):
-                    self.cache.set(key, obj)
+                if not copy:
+                    self._cache(key, obj, memory)
         self._add_time('store.get', key, started)
         return obj
 
