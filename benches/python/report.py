@@ -14,7 +14,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / 'RESULTS.md'
 #: Modules of this package; each has a `main()` that returns Markdown.
-BENCHMARKS = ('proxy', 'store', 'file', 'door', 'native')
+BENCHMARKS = ('proxy', 'store', 'file', 'shm', 'door', 'native')
 
 
 def machine() -> str:

@@ -39,7 +39,13 @@ def arrays() -> list[Row]:
     if importlib.util.find_spec('ray') is not None:
         peers.append('ray')
     for size, rounds in ROUNDS.items():
-        best = run(size, ['ours', 'verified', 'fresh', *peers], rounds)
+        kinds = ['ours', 'verified', 'fresh', *peers]
+        # All of the largest arrays at once would not fit into memory.
+        groups = [[kind] for kind in kinds] if size == '1 GB' else [kinds]
+        best: dict[str, dict[str, float]] = {}
+        for group in groups:
+            for case, times in run(size, group, rounds).items():
+                best.setdefault(case, {}).update(times)
 
         def others(
             case: str, *more: str, best: dict[str, dict[str, float]] = best
@@ -71,16 +77,16 @@ def arrays() -> list[Row]:
                 bar[1],
             )
         )
-        if size != '1 MB':
+        if size == '100 MB':
             found += writes(size, best, others('write', 'memcpy fresh'))
-        memcpy = best['memcpy']['ours']
         for kind, name, least in (('ours', '', 0.85), ('verified', ', verify=True', 0.6)):
+            memcpy = best['memcpy'][kind]
             speed = memcpy / best['put'][kind]
             bar = (f'>= {least} of memcpy', speed >= least) if size != '1 MB' else ('', None)
             row = Row(
                 f'Store.put, {size}, steady state{name}',
                 best['put'][kind],
-                others('put', 'memcpy'),
+                others('put') | {'memcpy': memcpy},
                 bar[0],
                 f'{speed:.2f}',
                 bar[1],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 import time
@@ -39,7 +40,8 @@ class Ours:
         from proxystore.store import Store
 
         verify = options.pop('verify', None)
-        self.connector = ShmConnector(f'bench-{place}', hold=0, **options)
+        self.directory = f'/dev/shm/proxystore-bench-{place}'
+        self.connector = ShmConnector(directory=self.directory, hold=0, **options)
         self.store: Any = Store(f'bench-{place}', self.connector, verify=verify)
         self.put = self.store.put
         self.evict = self.store.evict
@@ -56,8 +58,8 @@ class Original:
         from proxystore.connectors.file import FileConnector
         from proxystore.store import Store
 
-        directory = f'/dev/shm/bench-original-{place}'
-        self.connector = FileConnector(directory, clear=False)
+        self.directory = f'/dev/shm/bench-original-{place}'
+        self.connector = FileConnector(self.directory, clear=False)
         self.store: Any = Store(f'bench-{place}', self.connector, cache_size=0)
         self.put = self.store.put
         self.evict = self.store.evict
@@ -333,10 +335,12 @@ def contender(kind: str, wanted: str) -> None:
             cases['get'] = lambda: consumer.ask('get', key)
             cases['read'] = lambda: consumer.ask('read', key)
             cases['write'] = lambda: consumer.ask('write', key)
-        if kind == 'ours':
+        if kind in {'ours', 'verified'}:
+            cases['memcpy'] = memcpy_case(array)
+        # More copies of the largest arrays than one would take memory from the others.
+        if kind == 'ours' and wanted != '1 GB':
             cases['copy'] = lambda: consumer.ask('copy', key)
             cases['copy write'] = lambda: consumer.ask('copy write', key)
-            cases['memcpy'] = memcpy_case(array)
             cases['memcpy fresh'] = lambda: consumer.ask('memcpy fresh', array.nbytes)
             cases['memcpy warm'] = lambda: consumer.ask('memcpy warm', array.nbytes)
             cases['memcpy warm write'] = lambda: consumer.ask('memcpy warm write', array.nbytes)
@@ -424,10 +428,9 @@ def contender(kind: str, wanted: str) -> None:
     for key in kept:
         system.evict(key)
     consumer.close()
-    if kind == 'original':
-        system.store.close(clear=True)
-    elif system.connector is not None:
+    if system.connector is not None:
         system.store.close()
+        shutil.rmtree(system.directory)
 
 
 def ray_contender(wanted: str) -> None:

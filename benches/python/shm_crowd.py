@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -22,11 +23,15 @@ SIZE = 10**6
 SECONDS = 3.0
 
 
+def directory() -> str:
+    return f'/dev/shm/proxystore-bench-crowd-{os.environ["CROWD"]}'
+
+
 def store() -> Any:
     from proxystore.connectors.shm import ShmConnector
     from proxystore.store import Store
 
-    return Store('crowd', ShmConnector(f'bench-crowd-{os.environ["CROWD"]}', hold=0))
+    return Store('crowd', ShmConnector(directory=directory(), hold=0))
 
 
 def produce(connection: Connection, start: Any) -> None:
@@ -125,4 +130,7 @@ if __name__ == '__main__':
         print(json.dumps(copies(max(cache_size() * 3 // 2, 256 << 20))))
     else:
         pairs = int(sys.argv[1])
-        print(json.dumps([crowd(pairs, reads=False), crowd(pairs, reads=True)]))
+        try:
+            print(json.dumps([crowd(pairs, reads=False), crowd(pairs, reads=True)]))
+        finally:
+            shutil.rmtree(directory())

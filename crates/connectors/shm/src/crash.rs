@@ -4,7 +4,8 @@
 
 /// Kills this process, as `kill -9` would, if the environment variable `PROXYSTORE_SHM_CRASH` says
 /// `NAME:COUNT` and this is the `COUNT`th time that a point of this name is passed. A forked child
-/// goes on with its parent's count.
+/// goes on with its parent's count. `NAME:COUNT:stop` stops the process, for another one to make it
+/// go on.
 #[cfg(feature = "mutants")]
 pub(crate) fn point(name: &str) {
     use std::sync::{
@@ -12,23 +13,29 @@ pub(crate) fn point(name: &str) {
         atomic::{AtomicU64, Ordering},
     };
 
-    static WANTED: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
+    static WANTED: LazyLock<Option<(String, u64, i32)>> = LazyLock::new(|| {
         let wanted = std::env::var("PROXYSTORE_SHM_CRASH").ok()?;
+        let (wanted, signal) = wanted
+            .strip_suffix(":stop")
+            .map_or((&wanted[..], libc::SIGKILL), |wanted| {
+                (wanted, libc::SIGSTOP)
+            });
         let (name, count) = wanted.rsplit_once(':')?;
-        Some((name.to_owned(), count.parse().ok()?))
+        Some((name.to_owned(), count.parse().ok()?, signal))
     });
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
-    if let Some((wanted, count)) = &*WANTED
+    if let Some((wanted, count, signal)) = &*WANTED
         && wanted == name
         && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *count
     {
-        let this = rustix::process::getpid();
-        let _ = rustix::process::kill_process(this, rustix::process::Signal::KILL);
+        // SAFETY: sends a signal to this thread, which so goes no further; it kills or stops the
+        // process, and runs nothing.
+        unsafe { libc::raise(*signal) };
     }
 }
 
 /// Does nothing.
 #[cfg(not(feature = "mutants"))]
-#[inline(always)]
+#[inline]
 pub(crate) const fn point(_: &str) {}
