@@ -96,7 +96,8 @@ impl ForkedMembership {
             membership,
         } = self;
         // Closes the descriptors of the parent's locks, which stay locked by the parent.
-        if matches!(*standing, Standing::Member(_)) {
+        if let Standing::Member(own) = &mut *standing {
+            own.seat.pins.forget_lock();
             *standing = Standing::Inherited;
             membership.descriptors.clear();
         }
@@ -137,7 +138,8 @@ impl Membership {
         Ok(())
     }
 
-    pub(super) fn install(&self, standing: &mut Standing, own: Own) {
+    pub(super) fn install(&self, standing: &mut Standing, mut own: Own) {
+        own.seat.pins.keep_locked();
         self.descriptors.set(&own);
         self.be(own.seat.id);
         *standing = Standing::Member(own);

@@ -40,7 +40,8 @@ impl Membership {
 
     fn replace_seat(&self, own: &mut Own) {
         // Should it fail, what is owned stays owned for as long as there are views.
-        if let Ok(seat) = Seat::take(&self.directory, &self.control, &self.mirror, process()) {
+        if let Ok(mut seat) = Seat::take(&self.directory, &self.control, &self.mirror, process()) {
+            seat.pins.keep_locked();
             self.be(seat.id);
             let old = std::mem::replace(&mut own.seat, seat);
             self.descriptors.set(own);

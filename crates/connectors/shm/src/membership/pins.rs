@@ -87,8 +87,11 @@ impl Word for AtomicU32 {
 /// This process's pin file, locked and mapped.
 #[derive(Debug)]
 pub(super) struct PinFile {
+    /// Locked.
     file: File,
     mapped: Mapped,
+    /// A page of what is locked, which nobody reads.
+    locked: Option<Mapped>,
 }
 
 impl PinFile {
@@ -104,7 +107,11 @@ impl PinFile {
         // Whoever inherits a mapping keeps what was opened for it, and so would keep its lock.
         let mapped = Mapped::new(mapped, LEN, Inheritance::Inherited)
             .map_err(ShmError::os("mapping the pin file", path))?;
-        let pins = Self { file, mapped };
+        let pins = Self {
+            file,
+            mapped,
+            locked: None,
+        };
         pins.reserve_bytes(RUN, path)?;
         pins.header(Header::Magic).store(MAGIC, Ordering::Relaxed);
         for segment in 0..mirror.end() {
@@ -117,6 +124,18 @@ impl PinFile {
             }
         }
         Ok(pins)
+    }
+
+    /// Keeps the lock for as long as this process lives, though it may close descriptors that are
+    /// not its own, as daemons do: what is mapped stays open. Children do not inherit it.
+    pub(super) fn keep_locked(&mut self) {
+        // Without a mapping left, the descriptor alone keeps it.
+        self.locked = Mapped::new(&self.file, HEADER_LEN, Inheritance::Private).ok();
+    }
+
+    /// Forgets, in a forked child, what it has not inherited.
+    pub(super) fn forget_lock(&mut self) {
+        std::mem::forget(self.locked.take());
     }
 
     /// Makes sure that a segment's count has memory behind it.

@@ -4,7 +4,13 @@
 //! pin file that can be seen is locked by its process for as long as that lives. The place's
 //! incarnation is odd while it is taken, and counts on with every taking and leaving.
 
-use std::{collections::HashSet, fs::File, sync::atomic::Ordering, thread};
+use std::{
+    collections::HashSet,
+    fs::File,
+    sync::atomic::Ordering,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     fs::{AtFlags, FlockOperation, flock, fstat, linkat},
@@ -22,6 +28,9 @@ use crate::{
     crash,
     error::ShmError,
 };
+
+/// How long to wait for those who ask whether a process is alive, which takes them microseconds.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 pub(super) fn pins_name(slot: u32) -> String {
     format!("pins-{slot}")
@@ -267,9 +276,11 @@ impl Grave {
 }
 
 /// Locks a dead process's pin file exclusively. Those who ask whether the process is alive, and
-/// lock the file shared meanwhile, are waited for.
+/// lock the file shared meanwhile, are waited for, unless it takes them so long that they must have
+/// been stopped: then the place is left to the next.
 fn lock_dead(pins: &File) -> bool {
-    loop {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
         match flock(pins, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return true,
             Err(Errno::INTR) => {}
@@ -285,6 +296,7 @@ fn lock_dead(pins: &File) -> bool {
             Err(_) => return false,
         }
     }
+    false
 }
 
 /// Makes a place free, whose pin file the caller has locked.

@@ -73,6 +73,74 @@ fn a_dead_members_pins_are_void() {
     });
 }
 
+/// Closes the descriptors of what is open in a directory, as a daemon closes all of them.
+fn close_descriptors(directory: &Path) {
+    let all = fs::read_dir("/proc/self/fd").expect("descriptors");
+    let all: Vec<_> = all
+        .map(|entry| entry.expect("a descriptor").path())
+        .collect();
+    for path in all {
+        if fs::read_link(&path).is_ok_and(|target| target.starts_with(directory)) {
+            let number = path
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok());
+            // SAFETY: their owners here are never used or dropped any more.
+            unsafe { libc::close(number.expect("a number")) };
+        }
+    }
+}
+
+#[test]
+fn what_a_process_pins_stays_pinned_though_it_closes_all_descriptors() {
+    alone(|directory| {
+        let member = join(directory);
+        let [pinned, checked] = [(); 2].map(|()| Signal::new());
+        let holds = |other: Arc<Membership>| {
+            std::mem::forget(other.pin(3).expect("a pin"));
+            close_descriptors(directory);
+            pinned.say();
+            checked.wait();
+            std::mem::forget(other);
+        };
+        // One that has joined by itself, and one that was forked from a member.
+        for is_forked in [false, true] {
+            let other = is_forked.then(|| join(directory));
+            let child = fork(|| holds(other.unwrap_or_else(|| join(directory))));
+            pinned.wait();
+            assert!(member.is_pinned(3), "{is_forked}");
+            assert_eq!(member.graves().count(), 0, "{is_forked}");
+            child.kill();
+            assert!(!member.is_pinned(3), "{is_forked}");
+            for grave in member.graves() {
+                let grave = grave.expect("a grave");
+                member.close_grave(grave).expect("closed");
+            }
+        }
+    });
+}
+
+#[test]
+fn nobody_waits_long_for_those_who_ask_whether_a_process_is_alive() {
+    alone(|directory| {
+        let member = join(directory);
+        let joined = Signal::new();
+        let child = fork(|| {
+            std::mem::forget(join(directory));
+            joined.say();
+            Signal::new().wait();
+        });
+        joined.wait();
+        child.kill();
+        // One that is stopped over it.
+        let asked = fs::File::open(member.path().join("pins-1")).expect("a pin file");
+        let shared = rustix::fs::FlockOperation::LockShared;
+        rustix::fs::flock(&asked, shared).expect("locked");
+        assert_eq!(member.graves().count(), 0);
+        drop(asked);
+        assert_eq!(member.graves().count(), 1);
+    });
+}
+
 /// Lets this process open no more than so many descriptors.
 pub(super) fn limit_descriptors(count: u64) {
     let limit = Rlimit {
