@@ -1,9 +1,7 @@
-"""Frames: what travels in them uncopied, what damaged ones get, and types of users."""
+"""Frames: what travels in them uncopied, and comes back as it was."""
 
 from __future__ import annotations
 
-import array
-import dataclasses
 import pickle
 import subprocess
 import sys
@@ -19,61 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from proxystore import _native
-from proxystore.connectors.exceptions import ObjectCorruptedError
 from proxystore.proxy import Proxy
 from proxystore.serialize import (
-    CorruptedObjectError,
-    MissingChecksumError,
-    SerializationError,
     deserialize,
-    register_serializer,
     serialize,
     serialize_buffers,
-    unregister_serializer,
 )
-
-LARGE = 64 * 1024
+from tests.support.frames import LARGE, N, Sample, framed, is_frame, round_trip, same_array
 
 
 class Subclass(np.ndarray):
     pass
 
 
-@dataclasses.dataclass
-class Sample:
-    data: Any
-    label: str
-    more: Any = None
-
-
-def framed(obj: Any, *, checksums: bool = False) -> list[Any]:
-    return serialize_buffers(obj, compatible=False, checksums=checksums)
-
-
-def is_frame(obj: Any) -> bool:
-    return b''.join(framed(obj)).startswith(b'PF\n')
-
-
-def round_trip(obj: Any) -> Any:
-    """The object, through a frame with checksums and one without, if it has one."""
-    verified = deserialize(b''.join(framed(obj, checksums=True)), verify=True)
-    plain = deserialize(b''.join(framed(obj)))
-    assert type(verified) is type(plain)
-    return plain
-
-
-def same_array(actual: Any, expected: Any) -> bool:
-    return (
-        type(actual) is type(expected)
-        and actual.dtype == expected.dtype
-        and actual.shape == expected.shape
-        and actual.tobytes() == expected.tobytes()
-        and actual.flags.writeable
-    )
-
-
-N = 20_000
 ARRAYS: dict[str, Any] = {
     'vector': np.arange(N),
     'matrix': np.arange(N * 4.0).reshape(400, 200),
@@ -371,239 +327,6 @@ def test_memory_of_others_is_not_kept(wrap):
     got[0][:] = 7
     assert bytes(data) == before
     assert (got[1] == np.arange(N)).all()
-
-
-# --- Damage -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope='module')
-def whole() -> bytes:
-    return b''.join(
-        framed([np.arange(9000, dtype='u1'), np.arange(LARGE, dtype='u1')], checksums=True)
-    )
-
-
-def test_every_flipped_byte_of_the_header_is_noticed(whole):
-    length = len(
-        framed([np.arange(9000, dtype='u1'), np.arange(LARGE, dtype='u1')], checksums=True)[0]
-    )
-    for position in range(length):
-        for bits in (1, 128):
-            damaged = bytearray(whole)
-            damaged[position] ^= bits
-            with pytest.raises(SerializationError) as caught:
-                deserialize(damaged)
-            if position > 3:
-                assert isinstance(caught.value, CorruptedObjectError)
-                assert isinstance(caught.value, ObjectCorruptedError)
-
-
-@pytest.mark.parametrize('position', [-1, -LARGE, -LARGE - 200, 4000])
-def test_a_flipped_byte_of_a_buffer_is_noticed_if_looked_for(whole, position):
-    damaged = bytearray(whole)
-    damaged[position] ^= 1
-    for verify in (None, True):
-        with pytest.raises(CorruptedObjectError, match='checksum does not match'):
-            deserialize(damaged, verify=verify)
-    assert deserialize(damaged, verify=False) is not None
-
-
-def test_what_is_cut_or_longer_is_noticed(whole):
-    for length in [*range(300), 5000, 9500, len(whole) - 1]:
-        with pytest.raises(SerializationError):
-            deserialize(whole[:length])
-    with pytest.raises(CorruptedObjectError, match=f'should have {len(whole)} bytes'):
-        deserialize(whole + b'x')
-
-
-@pytest.mark.parametrize('data', [serialize(5), serialize(b'x'), b''.join(framed(np.arange(N)))])
-def test_what_has_no_checksums_is_refused_if_they_are_demanded(data):
-    with pytest.raises(MissingChecksumError, match='carries no checksum'):
-        deserialize(data, verify=True)
-
-
-def test_a_newer_version_is_named(whole):
-    newer = bytearray(whole)
-    newer[3] = 2
-    with pytest.raises(SerializationError, match='version 2') as caught:
-        deserialize(newer)
-    assert not isinstance(caught.value, CorruptedObjectError)
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_give_an_error(body):
-    with pytest.raises(SerializationError):
-        deserialize(b'PF\n' + body)
-
-
-@pytest.mark.parametrize(
-    ('kind', 'stream', 'buffers'),
-    [
-        (1, b'', []),
-        (1, b'\x80\x05\x97.', []),
-        (1, b'\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f', []),
-        (2, b'', []),
-        (3, b'', [b'\xff']),
-        (5, pickle.dumps((np.dtype('i8'), (10,), None)), [bytes(79)]),
-        (5, pickle.dumps((np.dtype('i8'), (2**62, 2**62), None)), [bytes(79)]),
-        (5, pickle.dumps((np.dtype('i8'), (-1,), None)), [bytes(79)]),
-        (5, pickle.dumps((np.dtype(object), (2,), None)), [bytes(16)]),
-        (5, pickle.dumps((np.dtype('i8'), (2,), (5,))), [bytes(16)]),
-        (5, b'', [bytes(16)]),
-        (6, b'', []),
-        (6, b'\0\xff', [b'']),
-        (7, b'', [b'x']),
-    ],
-)
-def test_forged_frames_are_errors(kind, stream, buffers):
-    data = b''.join(_native.make_frame(kind, stream, [], buffers, True))
-    with pytest.raises(SerializationError):
-        deserialize(data)
-    long = b''.join(_native.make_frame(kind, b'', [stream, b''], buffers, True))
-    with pytest.raises(SerializationError):
-        deserialize(long)
-
-
-def test_frames_of_no_known_kind_cannot_be_made():
-    with pytest.raises(ValueError, match='kind 9'):
-        _native.make_frame(9, b'', [], [], False)
-
-
-# --- Headers whose checksums are made later -----------------------------------------------------
-
-
-def test_a_header_completes_itself_when_it_is_read():
-    data = np.arange(N)
-    parts = framed(data, checksums=True)
-    assert type(parts[0]) is _native.FrameHeader
-    assert memoryview(parts[0]).readonly
-    assert bytes(parts[0]) == bytes(memoryview(parts[0])) == bytes(parts[0])
-    assert len(bytes(parts[0])) == len(parts[0])
-    assert same_array(deserialize(b''.join([bytes(part) for part in parts]), verify=True), data)
-
-
-def test_a_header_with_buffers_that_are_not_its_own(whole):
-    parts = framed([np.arange(9000), np.arange(N)], checksums=True)
-    for wrong in (parts[:-1], [*parts, b'x'], [parts[0]], [parts[0], *parts]):
-        with pytest.raises(CorruptedObjectError):
-            deserialize(_native.join_buffers(wrong))
-    others = framed([np.zeros(9000, 'i8'), np.zeros(N, 'i8')], checksums=True)
-    got = deserialize(_native.join_buffers([parts[0], *others[1:]]), verify=True)
-    assert not got[0].any()
-
-
-def test_each_join_has_the_checksums_of_what_it_copied():
-    data = np.zeros(N)
-    parts = framed(data, checksums=True)
-    for value in range(3):
-        data[:] = value
-        assert (deserialize(_native.join_buffers(parts), verify=True) == value).all()
-
-
-# --- Types of users -----------------------------------------------------------------------------
-
-
-class Matrix:
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __reduce__(self) -> Any:
-        msg = 'not to be pickled'
-        raise TypeError(msg)
-
-
-NAME = f'{Matrix.__module__}.Matrix'
-
-
-@pytest.fixture
-def registered():
-    register_serializer(NAME, lambda matrix: matrix.data, lambda data: Matrix(np.frombuffer(data)))
-    yield
-    unregister_serializer(NAME)
-
-
-@pytest.mark.usefixtures('registered')
-@pytest.mark.parametrize('size', [1, 100, 100_000])
-def test_registered_types(size):
-    data = np.arange(size * 1.0)
-    assert is_frame(Matrix(data))
-    obj = {'a': [Matrix(data), Sample(Matrix(data), 'x')], 'b': data}
-    got = round_trip(obj)
-    for matrix in (round_trip(Matrix(data)), got['a'][0], got['a'][1].data):
-        assert type(matrix) is Matrix
-        assert (matrix.data == data).all()
-    if size == 100_000:
-        assert round_trip(Matrix(data)).data.flags.writeable
-        assert sum(map(len, framed(Matrix(data))[:1])) < 200
-
-
-def test_a_registered_type_may_have_several_buffers():
-    register_serializer(NAME, lambda m: [b'head', m.data], lambda parts: Matrix(parts))
-    try:
-        for obj in (Matrix(np.arange(N)), [Matrix(np.arange(N))]):
-            got = round_trip(obj)
-            head, data = (got[0] if isinstance(got, list) else got).data
-            assert bytes(head) == b'head'
-            assert (np.frombuffer(data, 'i8') == np.arange(N)).all()
-    finally:
-        unregister_serializer(NAME)
-
-
-def test_an_unregistered_type_is_named():
-    register_serializer(NAME, lambda m: m.data, Matrix)
-    alone, nested = (b''.join(framed(obj)) for obj in (Matrix(b'x'), [Matrix(b'x')]))
-    unregister_serializer(NAME)
-    unregister_serializer(NAME)
-    for data in (alone, nested):
-        with pytest.raises(SerializationError, match=r'register_serializer') as caught:
-            deserialize(data)
-        assert NAME in str(caught.value)
-    with pytest.raises(SerializationError):
-        framed(Matrix(b'x'))
-
-
-@pytest.mark.usefixtures('registered')
-def test_a_type_is_registered_once():
-    with pytest.raises(ValueError, match=NAME):
-        register_serializer(NAME, bytes, bytes)
-
-
-@pytest.mark.parametrize('result', [None, 'text', [b'x', 5]])
-def test_a_registered_serializer_that_returns_no_buffers(result):
-    register_serializer(NAME, lambda m: result, Matrix)
-    try:
-        for obj in (Matrix(1), [Matrix(1)]):
-            with pytest.raises(SerializationError) as caught:
-                framed(obj)
-            assert 'bytes-like' in str(caught.value.__cause__) or 'pickle' in str(
-                caught.value.__cause__
-            )
-    finally:
-        unregister_serializer(NAME)
-
-
-def test_any_buffer_will_do_for_a_registered_type():
-    values = array.array('d', [1.0, 2.0])
-    register_serializer(NAME, lambda m: values, lambda data: np.frombuffer(data).tolist())
-    try:
-        assert round_trip(Matrix(None)) == [1.0, 2.0]
-    finally:
-        unregister_serializer(NAME)
-
-
-def test_registering_imports_nothing():
-    code = (
-        'import sys, proxystore.serialize as s\n'
-        's.register_serializer("decimal.Decimal", lambda d: str(d).encode(), print)\n'
-        's.register_serializer("no.such.Class", bytes, bytes)\n'
-        'assert "decimal" not in sys.modules, "imported"\n'
-        's.serialize_buffers([1], compatible=False)\n'
-        'from decimal import Decimal\n'
-        'data = b"".join(s.serialize_buffers([Decimal(5)], compatible=False))\n'
-        's.deserialize(data)'
-    )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "b'5'" or 'memory at' in done.stdout
 
 
 def test_without_numpy():
