@@ -45,7 +45,7 @@ pub trait Factory: Sync {
     /// [`Unsupported`](ErrorKind::Unsupported) if the storage needs no such care.
     fn report(&self, config: &Config) -> Result<Value> {
         let _ = config;
-        Err(careless(self.kind(), "report"))
+        Err(needs_no_care(self.kind(), "report"))
     }
 
     /// Frees what nobody holds any more in the storage that `config` names, and says what that was,
@@ -56,7 +56,7 @@ pub trait Factory: Sync {
     /// [`Unsupported`](ErrorKind::Unsupported) if the storage needs no such care.
     fn collect_garbage(&self, config: &Config) -> Result<Value> {
         let _ = config;
-        Err(careless(self.kind(), "collect_garbage"))
+        Err(needs_no_care(self.kind(), "collect_garbage"))
     }
 }
 
@@ -73,7 +73,7 @@ pub struct OptionInfo {
     pub summary: &'static str,
 }
 
-fn careless(kind: &str, operation: &'static str) -> Error {
+fn needs_no_care(kind: &str, operation: &'static str) -> Error {
     let message = format!("the storage of the {kind} connector needs no care");
     Error::new(ErrorKind::Unsupported, message).with_operation(operation)
 }

@@ -8,5 +8,4 @@ mod memory;
 
 pub(crate) use frame::{PyFrameHeader, join_buffers, make_frame, open_frame};
 pub(crate) use gather::{Gathered, join};
-pub(crate) use memory::PyMemory;
-pub(crate) use memory::into_python;
+pub(crate) use memory::{PyMemory, into_python};
