@@ -9,7 +9,14 @@ from proxystore.serialize import BytesLike
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ['BytesLike', 'Connector', 'DeferrableConnector', 'copies', 'needs_checksums']
+__all__ = [
+    'BytesLike',
+    'Connector',
+    'DeferrableConnector',
+    'copies',
+    'needs_checksums',
+    'replaces',
+]
 
 KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
 
@@ -24,12 +31,13 @@ class Connector(Protocol[KeyT]):
 
     Threads and forked children may share a connector.
 
-    Stores look for three attributes that a connector need not have:
+    Stores look for four attributes that a connector need not have:
     `accepts_buffers`, whether `put()` and `set()` take a list of buffers as
     well as a single one; `copies`, whether `get()` takes `copy`, which asks
-    for memory that is cheap to write to all over; and `needs_checksums`,
-    whether objects can change without anybody's notice, which is assumed
-    unless it says otherwise.
+    for memory that is cheap to write to all over; `needs_checksums`, whether
+    objects can change without anybody's notice, and `replaces`, whether
+    `set()` takes keys that `put()` made, both of which are assumed unless it
+    says otherwise.
     """
 
     def close(self) -> None:
@@ -152,3 +160,12 @@ def needs_checksums(connector: Any) -> bool:
         connector: The connector. What is not known of one is taken for granted.
     """
     return bool(getattr(connector, 'needs_checksums', True))
+
+
+def replaces(connector: Any) -> bool:
+    """Tell whether the `set()` of a connector takes keys that `put()` made.
+
+    Args:
+        connector: The connector. One that says nothing does.
+    """
+    return getattr(connector, 'replaces', True) is not False

@@ -55,6 +55,8 @@ class ShmConnector(NativeDeferrableConnector[ShmKey]):
 
     kind: ClassVar[str] = 'shm'
     key_type: ClassVar[type[tuple[Any, ...]]] = ShmKey
+    #: `set` takes keys that `new_key` made, and no others.
+    replaces: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 import proxystore.store
-from proxystore.connectors.protocols import DeferrableConnector, copies
+from proxystore.connectors.protocols import DeferrableConnector, copies, replaces
 from proxystore.proxy import Proxy, ProxyLocker
 from proxystore.serialize import (
     BytesLike,
@@ -746,14 +746,19 @@ class Store(Generic[ConnectorT]):
         """
         if populate_target is None:
             populate_target = self._populate_target
-        proxy: Any = self.proxy(
-            cast('Any', obj),
-            serializer=serializer,
-            deserializer=deserializer,
-            populate_target=populate_target,
-            skip_nonproxiable=cast('Any', skip_nonproxiable),
-            **kwargs,
-        )
+        proxy: Any
+        if kwargs or type(obj) in _NON_PROXIABLE_TYPES or replaces(self.connector):
+            proxy = self.proxy(
+                cast('Any', obj),
+                serializer=serializer,
+                deserializer=deserializer,
+                populate_target=populate_target,
+                skip_nonproxiable=cast('Any', skip_nonproxiable),
+                **kwargs,
+            )
+        else:
+            key = self._put_replaceable(obj, serializer)
+            proxy = self._proxy(key, obj, False, deserializer, populate_target)
         if type(proxy) is not Proxy:
             return proxy  # type: ignore[no-any-return]
         return into_owned(cast('Proxy[T]', proxy), populate_target=populate_target)
@@ -873,6 +878,20 @@ class Store(Generic[ConnectorT]):
             self._add_time('store.set.connector', key, serialized)
             self._metrics.add_attribute('store.set.object_size', key, size(data))
             self._add_time('store.set', key, started)
+
+    def _put_replaceable(self, obj: Any, serializer: SerializerT | None) -> ConnectorKeyT:
+        """Put an object under a key that `_set` takes."""
+        try:
+            key: ConnectorKeyT = self._deferrable().new_key()
+        except Exception as error:
+            self._locate(error)
+            raise
+        try:
+            self._set(key, obj, serializer=serializer)
+        except BaseException:
+            self.connector.evict(key)
+            raise
+        return key
 
     def _add_time(self, name: str, key: Any, started: int, ended: int | None = None) -> None:
         metrics = cast('StoreMetrics', self._metrics)

@@ -14,6 +14,7 @@ from proxystore.connectors.shm import ShmConnector
 from proxystore.serialize import SerializationError
 from proxystore.store import Store
 from proxystore.store.lifetimes import ContextLifetime
+from proxystore.store.ref import mut_borrow, update
 from tests.connectors.shm.support import LARGE, array, report
 
 
@@ -35,6 +36,28 @@ class TestStore:
         del owner
         gc.collect()
         assert not store.exists(key)
+
+    def test_owned_proxies_replace_their_objects(self, store: Store[ShmConnector]) -> None:
+        for size in (8, LARGE):
+            owner = store.owned_proxy(array(size))
+            key = owner.__proxy_factory__.key
+            before = store.get(key)
+            writer = mut_borrow(owner)
+            writer[0] = 7
+            update(writer)
+            assert store.get(key)[0] == 7
+            np.testing.assert_array_equal(before, array(size))
+            del writer, owner
+            gc.collect()
+            assert not store.exists(key)
+
+    def test_owned_proxies_that_cannot_be_put_leave_nothing(
+        self, store: Store[ShmConnector], memory: str
+    ) -> None:
+        with pytest.raises(SerializationError):
+            store.owned_proxy(threading.Lock())
+        (namespace,) = report(memory)
+        assert namespace['objects'] == 0
 
     def test_futures(self, store: Store[ShmConnector]) -> None:
         for obj in ({'a': 1}, array()):
