@@ -167,6 +167,20 @@ def test_shutdown_passes_its_arguments(store):
     assert running.result()
 
 
+class Uncancellable(ThreadPoolExecutor):
+    """An executor as that of loky."""
+
+    def shutdown(self, wait=True):
+        super().shutdown(wait)
+
+
+def test_executors_need_not_cancel(store):
+    executor = StoreExecutor(Uncancellable(1), store, close_store=False)
+    executor.shutdown()
+    with pytest.raises(TypeError):
+        executor.shutdown(cancel_futures=True)
+
+
 class Client:
     """Something like an executor, of another library."""
 

@@ -179,7 +179,9 @@ class StoreExecutor(Executor):
         """
         executor: Any = self.executor
         if isinstance(executor, Executor):
-            executor.shutdown(wait=wait, cancel_futures=cancel_futures)
+            # Not every executor can cancel.
+            cancelling = {'cancel_futures': True} if cancel_futures else {}
+            executor.shutdown(wait=wait, **cancelling)
         elif callable(getattr(executor, 'close', None)):
             executor.close()
         else:
