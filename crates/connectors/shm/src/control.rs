@@ -112,7 +112,7 @@ pub(crate) struct SegmentRecord<'a> {
     pub(crate) capacity: &'a AtomicU64,
     /// Whether it is spilled, with a check of this generation's `len` and `ticket`.
     pub(crate) details: &'a AtomicU64,
-    /// The deferred key that the object was put for, as its packed place, or zero.
+    /// The word of the deferred key that the object was put for, or zero.
     pub(crate) ticket: &'a AtomicU64,
     /// When the object was put, in milliseconds since the host was started.
     pub(crate) put: &'a AtomicU64,

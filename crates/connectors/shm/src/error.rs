@@ -7,7 +7,7 @@ use std::{
 
 use proxystore_core::{Error, ErrorKind, Key};
 
-use crate::word::DamagedWord;
+use crate::{limits::Shortage, word::DamagedWord};
 
 /// What can go wrong in this connector.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,14 @@ impl From<DamagedWord> for ShmError {
     fn from(_: DamagedWord) -> Self {
         Self::Corrupted {
             problem: "what is known of its place is no state that processes leave",
+        }
+    }
+}
+
+impl From<Shortage> for ShmError {
+    fn from(shortage: Shortage) -> Self {
+        Self::Full {
+            reason: shortage.to_string(),
         }
     }
 }

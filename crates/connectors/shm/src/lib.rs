@@ -17,10 +17,12 @@
 //! * `slabs`: small objects in cells, and tickets for objects that are to come.
 //! * [`word`]: the words that processes share; [`mutants`]: defects that tests must catch; `crash`:
 //!   where tests kill a process.
-//! * `limits`: how much memory there is to take, before it is taken.
+//! * `limits`: how much memory there is to take, before it is taken; `allotment`: what this process
+//!   may take of it.
 //! * `mapped`, `per_process`: shared mappings, and what forked children must not inherit.
 //! * `error`: what can go wrong, and how it is told.
 
+mod allotment;
 pub mod config;
 pub mod connector;
 mod control;

@@ -5,15 +5,14 @@ use std::{io, path::Path};
 use proxystore_core::Payload;
 
 use super::{
-    Shared,
-    allot::Allotment,
-    files,
+    Shared, files,
     fill::Target,
     kept::Segment,
     protocol,
     put::{Draft, whole_pages},
 };
 use crate::{
+    allotment::Allotment,
     config::Options,
     control::SEGMENTS,
     crash,
@@ -52,9 +51,7 @@ impl Shared {
         };
         match &options.spill {
             Some(directory) => self.spill(payload, directory, &shortage),
-            None => Err(ShmError::Full {
-                reason: shortage.to_string(),
-            }),
+            None => Err(shortage.into()),
         }
     }
 

@@ -185,10 +185,7 @@ impl Shared {
         let mut allotment = None;
         if len > segment.capacity {
             let growth = whole_pages(len) - segment.capacity;
-            let allowed = self.allot(growth, options.budget);
-            allotment = Some(allowed.map_err(|shortage| ShmError::Full {
-                reason: shortage.to_string(),
-            })?);
+            allotment = Some(self.allot(growth, options.budget)?);
             file = Some(open()?);
         }
         let target = match &segment.mapped {

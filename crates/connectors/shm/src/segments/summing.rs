@@ -52,12 +52,13 @@ unsafe fn copy_in_blocks(segment: Segment<'_>, target: *mut u8, sum: &mut XxHash
 
 #[cfg(target_arch = "x86_64")]
 mod past_cache {
-    use std::arch::x86_64::{
-        _MM_HINT_T1, _mm_load_si128, _mm_prefetch, _mm_sfence, _mm_stream_si128,
+    use std::{
+        arch::x86_64::{_MM_HINT_T1, _mm_load_si128, _mm_prefetch, _mm_sfence, _mm_stream_si128},
+        hash::Hasher,
+        ptr,
     };
 
     use super::{Segment, XxHash3_64, copy_in_blocks};
-    use std::{hash::Hasher, ptr};
 
     /// What passes through registers at a time. The memory is busiest when reading, storing and
     /// summing take turns in steps as small as that.

@@ -14,12 +14,13 @@ use super::{
     table::Table,
 };
 use crate::{
+    allotment::Allotment,
     config::Options,
     control::SLABS,
     crash,
     error::ShmError,
     limits::{Limit, Shortage},
-    membership::{MemberId, Membership},
+    membership::MemberId,
 };
 
 /// The slabs of one class that a process owns.
@@ -138,9 +139,7 @@ impl Slabs {
                 Err(ShmError::Os { source, .. })
                     if matches!(source.kind(), StorageFull | QuotaExceeded) =>
                 {
-                    ShmError::Full {
-                        reason: self.full(shape.len() as u64).to_string(),
-                    }
+                    self.full(shape.len() as u64).into()
                 }
                 Err(error) => error,
                 made => return made,
@@ -161,10 +160,8 @@ impl Slabs {
     }
 
     fn make_as(&self, shape: Shape, budget: Option<u64>) -> Result<Slab, ShmError> {
-        let allotment = self.allot(shape.len() as u64, budget);
-        let allotment = allotment.map_err(|shortage| ShmError::Full {
-            reason: shortage.to_string(),
-        })?;
+        let allotment = Allotment::within(budget, &self.membership, shape.len() as u64)?;
+        allotment.check(&self.machine)?;
         let (number, claim) = self.claim(shape)?;
         let record = self.record(number)?;
         match Slab::make(&self.membership, number, claim) {
@@ -201,36 +198,6 @@ impl Slabs {
         })
     }
 
-    /// Allows so many bytes of memory to be taken, if nothing forbids it.
-    fn allot(&self, needed: u64, budget: Option<u64>) -> Result<Allotment<'_>, Shortage> {
-        let membership = &self.membership;
-        // Counted first and looked at then: of two that are too much together, both notice.
-        membership.add_bytes(needed.cast_signed());
-        membership.add_reserved(needed.cast_signed());
-        let allotment = Allotment {
-            membership,
-            counted: needed,
-            reserved: needed,
-        };
-        if let Some(budget) = budget {
-            let used = membership.bytes().saturating_sub(needed);
-            if used.saturating_add(needed) > budget {
-                return Err(Shortage {
-                    limit: Limit::Budget(budget),
-                    needed,
-                    available: budget.saturating_sub(used),
-                });
-            }
-        }
-        let reserved = membership.reserved().max(needed);
-        let checked = self.machine.check(membership.path(), reserved);
-        checked.map(|_| allotment).map_err(|shortage| Shortage {
-            needed,
-            available: shortage.available.saturating_sub(reserved - needed),
-            ..shortage
-        })
-    }
-
     pub(super) fn record(&self, number: u32) -> Result<Record<'_, AtomicU64>, ShmError> {
         let record = self.membership.control().slab(number);
         record.map(Record::from).ok_or_else(slab::damaged_record)
@@ -238,27 +205,5 @@ impl Slabs {
 
     pub(super) fn owner(&self, number: u32) -> Option<MemberId> {
         self.record(number).ok().map(|record| record.owner())
-    }
-}
-
-/// Bytes that are about to be taken, which others leave for it. What is not kept in the end is
-/// theirs again.
-struct Allotment<'a> {
-    membership: &'a Membership,
-    counted: u64,
-    reserved: u64,
-}
-
-impl Allotment<'_> {
-    /// The memory was taken, and stays this process's.
-    fn keep(mut self) {
-        self.counted = 0;
-    }
-}
-
-impl Drop for Allotment<'_> {
-    fn drop(&mut self) {
-        self.membership.add_reserved(-self.reserved.cast_signed());
-        self.membership.add_bytes(-self.counted.cast_signed());
     }
 }
