@@ -15,7 +15,7 @@
 //! * `control`: the file that holds what all processes know of each other and of the objects.
 //! * `segments`: large objects, one file each, mapped by whoever gets them.
 //! * `slabs`: small objects in cells, and tickets for objects that are to come.
-//! * [`word`]: the words that processes share; [`mutants`]: defects that tests must catch; `crash`:
+//! * `word`: the words that processes share; `mutants`: defects that tests must catch; `crash`:
 //!   where tests kill a process.
 //! * `limits`: how much memory there is to take, before it is taken; `allotment`: what this process
 //!   may take of it.
@@ -32,7 +32,7 @@ mod key;
 mod limits;
 mod mapped;
 mod membership;
-pub mod mutants;
+mod mutants;
 mod namespace;
 mod objects;
 mod per_process;
@@ -43,6 +43,6 @@ mod share;
 mod slabs;
 #[cfg(test)]
 mod testing;
-pub mod word;
+mod word;
 
 pub use self::config::FACTORY;

@@ -4,7 +4,7 @@
 
 /// A defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
+pub(crate) enum Mutant {
     /// A reader looks at the state before it pins, and not again.
     CheckBeforePin,
     /// A reader does not look at a cell's state again after copying it.

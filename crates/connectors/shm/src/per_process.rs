@@ -119,39 +119,19 @@ mod tests {
     };
 
     use super::*;
-
-    /// Runs `check` in a forked child and returns its answer.
-    fn forked(check: impl FnOnce() -> u8) -> u8 {
-        // SAFETY: the child runs only `check` and leaves by `_exit`; it allocates, which the C
-        // library allows after a fork, and takes no lock that another thread could have held.
-        match unsafe { libc::fork() } {
-            0 => {
-                let answer = i32::from(check());
-                // SAFETY: `_exit` ends the child without running the parent's exit handlers.
-                unsafe { libc::_exit(answer) }
-            }
-            child => {
-                let mut status = 0;
-                // SAFETY: `child` is a child of this process and `status` a place for its status.
-                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-                assert!(libc::WIFEXITED(status), "the child ended by itself");
-                u8::try_from(libc::WEXITSTATUS(status)).expect("an exit status")
-            }
-        }
-    }
+    use crate::testing::fork;
 
     #[test]
     fn a_child_starts_afresh_and_leaves_the_parents_value_alone() {
         let value: PerProcess<Mutex<Vec<u8>>> = PerProcess::new(|| Mutex::new(vec![1]));
         value.lock().push(2);
-        let seen = forked(|| {
+        fork(|| {
             value.lock().push(3);
-            let child = value.lock().clone();
+            assert_eq!(*value.lock(), [1, 3]);
             // One level deeper, after this process has a value of its own.
-            let grandchild = forked(|| u8::from(*value.lock() == [1]));
-            u8::from(child == [1, 3] && grandchild == 1)
-        });
-        assert_eq!(seen, 1);
+            fork(|| assert_eq!(*value.lock(), [1])).join();
+        })
+        .join();
         assert_eq!(*value.lock(), [1, 2]);
     }
 
@@ -170,7 +150,7 @@ mod tests {
             }
         });
         is_locked.recv().expect("the holder locks");
-        assert_eq!(forked(|| *value.lock()), 0);
+        fork(|| assert_eq!(*value.lock(), 0)).join();
         release.send(()).expect("the holder waits");
         holder.join().expect("the holder ends");
         assert_eq!(*value.lock(), 7);
@@ -203,22 +183,21 @@ mod tests {
         value.get();
         assert_eq!(COUNT.load(Ordering::SeqCst), 1);
         let mut value = Some(value);
-        let left = forked(|| {
-            let value = value.take();
-            drop(value);
-            let unused = COUNT.load(Ordering::SeqCst);
-            u8::try_from(unused).unwrap_or(u8::MAX)
-        });
-        assert_eq!(left, 1, "the child drops nothing that it inherited");
-        let left = forked(|| {
+        fork(|| {
+            drop(value.take());
+            let left = COUNT.load(Ordering::SeqCst);
+            assert_eq!(left, 1, "the child drops nothing that it inherited");
+        })
+        .join();
+        fork(|| {
             let value = value.take();
             value.as_ref().map(PerProcess::get);
-            let used = COUNT.load(Ordering::SeqCst);
+            assert_eq!(COUNT.load(Ordering::SeqCst), 2, "the child makes its own");
             drop(value);
             let left = COUNT.load(Ordering::SeqCst);
-            u8::from(used == 2 && left == 1)
-        });
-        assert_eq!(left, 1, "the child drops what it made");
+            assert_eq!(left, 1, "the child drops what it made");
+        })
+        .join();
         drop(value);
         assert_eq!(COUNT.load(Ordering::SeqCst), 0);
     }

@@ -11,7 +11,8 @@
 //! * `shape`: what sizes there are, and where things are in the file.
 //! * `slab`: one slab: its file, mapped; `fill`: copying objects into it.
 //! * `table`: the slabs that this process has mapped; `owned`: those of them that it puts into.
-//! * `deferred`: tickets; `upkeep`: adopting, clearing, and giving back.
+//! * `deferred`: tickets; `upkeep`: adopting and clearing.
+//! * `trim`: giving back those that hold nothing; `usage`: what all of them take.
 
 mod cell;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod trim;
 mod upkeep;
 mod usage;
 

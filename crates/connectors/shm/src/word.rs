@@ -9,7 +9,7 @@ pub(crate) mod modelled;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// One shared word of 64 bits.
-pub trait Word {
+pub(crate) trait Word {
     /// Reads the word.
     fn load(&self, order: Ordering) -> u64;
     /// Replaces the word.
@@ -47,18 +47,18 @@ impl Word for AtomicU64 {
 /// The word holds a generation of 32 bits, a phase of 4 and a check of 28, so that a damaged word
 /// is told from one that says that the object is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     /// How many times the place has been taken for an object. Never goes back; a place whose
     /// generation has reached the largest number is not used again.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// What is done with the place in this generation.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
 }
 
 /// What is done with a place for objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// There is nothing behind it.
     Absent = 0,
     /// There is memory behind it for its owner to use again.
@@ -71,24 +71,22 @@ pub enum Phase {
 
 /// A state word that no protocol writes: somebody else has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DamagedWord(pub u64);
+pub(crate) struct DamagedWord(pub(crate) u64);
 
 impl State {
     /// A place that was never used: what fresh memory says.
-    pub const UNUSED: Self = Self {
+    pub(crate) const UNUSED: Self = Self {
         generation: 0,
         phase: Phase::Absent,
     };
 
     /// A state.
-    #[must_use]
-    pub const fn new(generation: u32, phase: Phase) -> Self {
+    pub(crate) const fn new(generation: u32, phase: Phase) -> Self {
         Self { generation, phase }
     }
 
     /// The word.
-    #[must_use]
-    pub const fn to_word(self) -> u64 {
+    pub(crate) const fn to_word(self) -> u64 {
         let value = ((self.generation as u64) << 4) | self.phase as u64;
         (value << 28) | Self::check(value)
     }
@@ -98,7 +96,7 @@ impl State {
     /// # Errors
     ///
     /// [`DamagedWord`] if no state is written so.
-    pub const fn from_word(word: u64) -> Result<Self, DamagedWord> {
+    pub(crate) const fn from_word(word: u64) -> Result<Self, DamagedWord> {
         let value = word >> 28;
         if word & 0xfff_ffff != Self::check(value) {
             return Err(DamagedWord(word));
