@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _connector_options(options: argparse.Namespace) -> dict[str, Any]:
-    named = {'namespace': options.namespace, 'directory': options.directory}
+    directory = options.directory
+    named = {
+        'namespace': options.namespace,
+        'directory': None if directory is None else os.path.abspath(directory),  # noqa: PTH100
+    }
     return {name: value for name, value in named.items() if value is not None}
 
 

@@ -43,6 +43,14 @@ class TestCommand:
         assert not Path(memory, 'other').exists()
         del view
 
+    def test_directories_are_relative_to_where_the_command_runs(
+        self, connector: ShmConnector, memory: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connector.put(b'small')
+        monkeypatch.chdir(Path(memory).parent)
+        (namespace,) = json.loads(self.run('list', '--json', '--directory', Path(memory).name))
+        assert namespace['path'] == str(Path(memory, 'default'))
+
     def test_gc_frees_what_nobody_holds(self, connector: ShmConnector, memory: str) -> None:
         code = """
 import os, signal, sys
