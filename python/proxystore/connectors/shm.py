@@ -36,8 +36,8 @@ class ShmConnector(NativeDeferrableConnector[ShmKey]):
             Objects are seen only within their namespace.
         directory: Directory of the user's namespaces, on a memory file system.
             `None` is `/dev/shm/proxystore-<uid>`.
-        budget: Most bytes that the objects of the namespace may take together.
-            `None` is as much as the host has.
+        budget: Most bytes of memory that the objects of the namespace may take
+            together. `None` is as much as the host has.
         spill: Directory on a disk for objects that there is no memory for.
             `None` raises instead.
         hold: Seconds for which objects outlive the last process that uses the

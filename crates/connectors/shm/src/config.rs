@@ -28,7 +28,7 @@ const OPTIONS: &[OptionInfo] = &[
         name: "budget",
         expects: "an int",
         default: Some("None"),
-        summary: "the most bytes that the namespace's objects may take together",
+        summary: "the most bytes of memory that the namespace's objects may take together",
     },
     OptionInfo {
         name: "spill",
