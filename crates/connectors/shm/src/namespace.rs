@@ -15,6 +15,9 @@ use crate::{
     slabs::Slabs,
 };
 
+/// Milliseconds after which a process that lives has let a deferred key name what it put for it.
+const SETTING: u64 = 60_000;
+
 /// A namespace as this process uses it. All connectors over it share one.
 #[derive(Debug)]
 pub(crate) struct Namespace {
@@ -100,6 +103,11 @@ impl Namespace {
                 Ok(()) => adopted += 1,
                 Err(error) => self.warn(&error),
             }
+        }
+        if adopted > 0
+            && let Err(error) = self.remove_replaced(SETTING)
+        {
+            self.warn(&error);
         }
         adopted
     }

@@ -46,6 +46,7 @@ impl Namespace {
         reference: Reference,
         wanted: Wanted,
     ) -> Result<Option<Memory>, ShmError> {
+        self.membership.touch();
         self.find(reference, |reference| {
             let generation = reference.generation;
             match (reference.place, wanted) {
@@ -127,13 +128,20 @@ impl Namespace {
         if !matches!(ticket.place, Place::Ticket { .. }) {
             return Ok(false);
         }
-        let object = self.store(payload, ticket.to_word(), options)?;
-        crash::point("set.stored");
-        let outcome = self.name(ticket, object.to_word());
-        if !matches!(outcome, Ok(true)) {
-            self.remove(object)?;
+        loop {
+            let object = self.store(payload, ticket.to_word(), options)?;
+            crash::point("set.stored");
+            let outcome = self.name(ticket, object.to_word());
+            if !matches!(outcome, Ok(true)) {
+                self.remove(object)?;
+                return outcome;
+            }
+            // A process that was stopped for long between these steps may have had its object taken
+            // for one that was replaced.
+            if self.look(object)?.is_some() || !self.slabs.names(ticket.to_word(), object)? {
+                return outcome;
+            }
         }
-        outcome
     }
 
     /// Lets a deferred key name `new`, and removes what it named before; false if there is no such
@@ -143,8 +151,12 @@ impl Namespace {
             return Ok(false);
         };
         let generation = ticket.generation;
-        let Some(mut current) = self.slabs.target(slab, cell, generation)? else {
-            return Ok(false);
+        let mut current = match self.slabs.target(slab, cell, generation) {
+            Ok(Some(current)) => current,
+            Ok(None) => return Ok(false),
+            // What it named is not known any more; it can name something else all the same.
+            Err(ShmError::Corrupted { .. }) => 0,
+            Err(error) => return Err(error),
         };
         while let Err(other) = self.slabs.retarget(slab, cell, generation, current, new)? {
             let Some(other) = other else {
@@ -162,6 +174,19 @@ impl Namespace {
             self.remove(old)?;
         }
         Ok(true)
+    }
+
+    /// Removes large objects whose deferred key has not named them for so long (milliseconds) that
+    /// whoever put another one in their place, or was about to let the key name them, is dead. The
+    /// slabs know this of small ones without a time.
+    pub(crate) fn remove_replaced(&self, age: u64) -> Result<(), ShmError> {
+        let time = self.membership.touch().saturating_sub(age);
+        for (object, ticket) in self.segments.tickets_before(time) {
+            if !self.slabs.names(ticket, object)? {
+                self.remove(object)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what a dead process had put for deferred keys that do not name it: none will.

@@ -270,18 +270,29 @@ impl Segments {
     /// If the process is dead, an object that its ticket does not name is an orphan: nobody is going
     /// to let the ticket name it.
     pub(crate) fn tickets(&self, owner: MemberId) -> Vec<(Reference, u64)> {
+        self.deferred(|theirs, _| theirs == owner)
+    }
+
+    /// The same of all processes, for objects that were put before a time: milliseconds, as
+    /// [`Membership::touch`] has them.
+    pub(crate) fn tickets_before(&self, time: u64) -> Vec<(Reference, u64)> {
+        self.deferred(|_, put| put < time)
+    }
+
+    /// The objects that were put for deferred keys, of which `select` selects by their owner and
+    /// the time at which they were put.
+    fn deferred(&self, select: impl Fn(MemberId, u64) -> bool) -> Vec<(Reference, u64)> {
         let control = self.shared.membership.control();
         let ticketed = |number| {
             let record = self.shared.record(number)?;
-            if record.owner.load(Ordering::Acquire) != owner.0 {
-                return None;
-            }
+            let owner = MemberId(record.owner.load(Ordering::Acquire));
             let state = State::from_word(record.state.load(Ordering::Acquire)).ok()?;
             let generation = state.generation;
             let fields = protocol::fields(&record, generation).ok()??;
-            let ticket = Object::from_fields(&fields, generation).ok()?.ticket;
+            let object = Object::from_fields(&fields, generation).ok()?;
             let place = Place::Segment(number);
-            (ticket != 0).then_some((Reference { place, generation }, ticket))
+            let is_selected = object.ticket != 0 && select(owner, object.put);
+            is_selected.then_some((Reference { place, generation }, object.ticket))
         };
         (0..control.segments_end()).filter_map(ticketed).collect()
     }

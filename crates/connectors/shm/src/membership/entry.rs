@@ -90,6 +90,7 @@ fn attempt(
     let Some(lock) = open_lock(directory, missing)? else {
         return Ok(Attempt::Done(None));
     };
+    crash::point("enter.opened");
     if lock_exclusively(directory, &lock)? {
         crash::point("enter.exclusive");
         if !is_at_its_place(directory, &lock) {

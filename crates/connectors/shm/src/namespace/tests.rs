@@ -28,7 +28,12 @@ const JOINING: [&str; 5] = [
     "seat.counted",
     "seat.taken",
 ];
-const ENTERING: [&str; 3] = ["enter.exclusive", "enter.settled", "enter.shared"];
+const ENTERING: [&str; 4] = [
+    "enter.opened",
+    "enter.exclusive",
+    "enter.settled",
+    "enter.shared",
+];
 const MAKING: [&str; 3] = ["control.created", "control.made", "control.named"];
 const TIDYING: [&str; 2] = ["tidy.file", "remove.target"];
 const ADOPTING: [&str; 3] = ["adopt.begun", "adopt.segments", "adopt.slabs"];
@@ -336,4 +341,67 @@ fn a_child_that_exits_ends_nothing_of_its_parents() {
         namespace.adopt();
         check_tidy(&namespace, None);
     });
+}
+
+#[test]
+fn a_view_that_outlives_the_connectors_keeps_nothing_but_its_object() {
+    alone(|directory| {
+        let options = options(directory, 60.0);
+        let namespace = Namespace::join(&options).expect("a namespace");
+        let bytes = vec![7; LARGE];
+        let payload = [Segment::from(&bytes[..])];
+        let [object, _] = [(); 2].map(|()| {
+            let object = namespace.store(&Payload::new(&payload), 0, &options);
+            object.expect("an object")
+        });
+        let Place::Segment(number) = object.place else {
+            panic!("{object:?} is no segment");
+        };
+        let view = namespace.get(object, Wanted::View).expect("a view");
+        drop(namespace);
+
+        let namespace = Namespace::join(&options).expect("a namespace");
+        let this = namespace.membership.id();
+        let mut owners = namespace.membership.control().owners();
+        assert!(
+            owners.all(|owner| MemberId(owner) == this),
+            "all was adopted"
+        );
+        assert!(namespace.membership.is_pinned(number));
+        namespace.remove(object).expect("evicted");
+        for _ in 0..3 {
+            let put = namespace.store(&Payload::new(&payload), 0, &options);
+            assert_ne!(put.expect("an object").place, object.place);
+        }
+        assert_eq!(view.expect("an object").to_vec(), bytes);
+        assert!(!namespace.membership.is_pinned(number));
+    });
+}
+
+#[test]
+fn what_was_replaced_by_a_process_that_died_meanwhile_is_freed() {
+    let directory = directory();
+    let options = options(directory.path(), 60.0);
+    let namespace = Namespace::join(&options).expect("a namespace");
+    let ticket = namespace.slabs.new_ticket().expect("a deferred key");
+    let (old, new) = (vec![1; LARGE], vec![2; LARGE]);
+    let (old, new) = ([Segment::from(&old)], [Segment::from(&new)]);
+    let set = namespace.set(ticket, &Payload::new(&new), &options);
+    assert!(set.expect("a set"));
+    // As if the process that replaced it had died before removing it.
+    let left = namespace.store(&Payload::new(&old), ticket.to_word(), &options);
+    let left = left.expect("an object");
+    namespace.remove_replaced(SETTING).expect("a look");
+    assert!(
+        namespace.exists(left).expect("a look"),
+        "it may be named yet"
+    );
+    let put = namespace.membership.touch();
+    while namespace.membership.touch() <= put {
+        std::thread::yield_now();
+    }
+    namespace.remove_replaced(0).expect("a look");
+    assert!(!namespace.exists(left).expect("a look"));
+    let found = namespace.get(ticket, Wanted::Copy).expect("a look");
+    assert_eq!(found.map(|memory| memory.to_vec()), Some(vec![2; LARGE]));
 }

@@ -24,6 +24,9 @@ use crate::{
 /// How many records are looked at before a new one is made.
 const SEARCHED: u32 = 32;
 
+/// Bytes of memory that the kernel needs for a file on a disk, its link, and what it writes at once.
+const SPILLED: u64 = 64 << 10;
+
 impl Shared {
     /// Writes an object into fresh memory, or to a disk where there is none.
     pub(super) fn take_fresh(
@@ -91,6 +94,8 @@ impl Shared {
         directory: &Path,
         shortage: &Shortage,
     ) -> Result<Draft<'_>, ShmError> {
+        // A file on a disk takes memory, too, which many small ones add up to.
+        self.machine.check(self.membership.path(), SPILLED)?;
         let mut draft = self.take_record()?;
         let Some(segment) = &mut draft.segment else {
             return Ok(draft);

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many of the segments with objects are looked at in one put, as other processes evict them.
-const LOOKED_AT: usize = 64;
+const LOOKED_AT: usize = 16;
 
 /// The largest part of an object that may be written beyond the end of the memory that is there.
 const GROWTH: u64 = 8;

@@ -16,7 +16,7 @@ pub(crate) struct Object {
     pub(crate) spilled: bool,
     /// The word of the deferred key that it was put for, or zero.
     pub(crate) ticket: u64,
-    /// When it was put, in seconds of the wall clock.
+    /// When it was put, in milliseconds since the host was started.
     pub(crate) put: u64,
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Fields {
     pub(crate) details: u64,
     /// The word of the deferred key that it was put for, or zero.
     pub(crate) ticket: u64,
-    /// When it was put, in seconds of the wall clock.
+    /// When it was put, in milliseconds since the host was started.
     pub(crate) put: u64,
 }
 

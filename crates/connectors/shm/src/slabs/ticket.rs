@@ -14,7 +14,7 @@ use crate::{crash, word::Word};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket<'a, W> {
     state: &'a W,
-    /// The reference of the object, or zero.
+    /// The reference of the object or zero, as `encode` has it.
     target: &'a W,
 }
 
@@ -47,15 +47,16 @@ impl<'a, W: Word> Ticket<'a, W> {
             Seen::Past => return Ok(Seen::Past),
             Seen::Future => return Ok(Seen::Future),
         }
-        let target = self.target.load(Acquire);
+        let target = decode(self.target.load(Acquire));
         Ok(if cell::unchanged(self.state, generation)? {
-            Seen::Present(target)
+            Seen::Present(target?)
         } else {
             Seen::Past
         })
     }
 
-    /// Names `new` instead of `current`; if something else is named, that.
+    /// Names `new` instead of `current`, or of what is no reference; if something else is named,
+    /// that.
     ///
     /// Should the ticket be freed and used for another key meanwhile, that key may name `new` for a
     /// moment. Nobody takes that for its object, as `new` says which ticket it was put for.
@@ -71,8 +72,12 @@ impl<'a, W: Word> Ticket<'a, W> {
             Seen::Future => return Ok(Seen::Future),
         }
         crash::point("ticket.looked");
-        if let Err(other) = self.target.compare_exchange(current, new, AcqRel) {
-            return Ok(Seen::Present(Err(other)));
+        let (mut current, new) = (encode(current), encode(new));
+        while let Err(other) = self.target.compare_exchange(current, new, AcqRel) {
+            if let Ok(other) = decode(other) {
+                return Ok(Seen::Present(Err(other)));
+            }
+            current = other;
         }
         crash::point("ticket.moved");
         if cell::look(self.state, generation)? == Seen::Present(()) {
@@ -87,7 +92,8 @@ impl<'a, W: Word> Ticket<'a, W> {
     /// Whether `object`, which was named, still is. Ordered against all who let the ticket name
     /// something else: either this sees it, or they see what the caller wrote before.
     pub(crate) fn is_named(&self, object: u64) -> bool {
-        self.target.compare_exchange(object, object, AcqRel).is_ok()
+        let word = encode(object);
+        self.target.compare_exchange(word, word, AcqRel).is_ok()
     }
 
     /// Frees the ticket, if it is some key's.
@@ -98,5 +104,19 @@ impl<'a, W: Word> Ticket<'a, W> {
     /// Frees the ticket if a dead process was making it. Only for who adopts its slab.
     pub(crate) fn abandon(&self) -> bool {
         cell::abandon(self.state)
+    }
+}
+
+/// A reference, which has 63 bits, below a bit that makes the number of set bits even; so a word
+/// with one bit changed is told from one that names something else.
+const fn encode(reference: u64) -> u64 {
+    reference | ((reference.count_ones() as u64 & 1) << 63)
+}
+
+const fn decode(word: u64) -> Result<u64, Damaged> {
+    if word.count_ones().is_multiple_of(2) {
+        Ok(word & (u64::MAX >> 1))
+    } else {
+        Err(Damaged)
     }
 }

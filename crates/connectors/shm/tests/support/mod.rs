@@ -1,6 +1,6 @@
 //! What the tests of this connector share.
 
-#![allow(dead_code, reason = "every test uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every test uses a part of it")]
 
 pub(crate) mod client;
 pub(crate) mod contents;

@@ -83,16 +83,18 @@ fn a_child_that_is_not_told_goes_on_from_what_its_parent_held() {
             assert!(parent.is_pinned(7), "by this process");
             drop((pin.take(), new));
             assert!(!parent.is_pinned(7) && !parent.is_pinned(8));
-            // Now it is told of forks.
-            let mut pin = Some(parent.pin(9).expect("a pin"));
+            // Now it is told of forks, so that its child is protected before it does anything.
             let before = parent.id();
-            fork(|| {
+            let pin = parent.pin(9).expect("a pin");
+            let grandchild = fork(|| {
+                released.wait();
                 assert_ne!(parent.id(), before);
-                drop(pin.take());
-                assert!(parent.is_pinned(9), "by its parent");
-            })
-            .join();
-            drop(pin);
+                drop(pin);
+                assert!(!parent.is_pinned(9));
+            });
+            assert!(parent.is_pinned(9), "by its child");
+            released.say();
+            grandchild.join();
             assert!(!parent.is_pinned(9));
             done.wait();
         });
@@ -162,6 +164,15 @@ fn dead_before_grandchild(directory: &Path, fork_grandchild: impl Fn(&mut dyn Fn
     done.say();
 }
 
+/// Says that it is time to stop, when it is dropped.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn forks_while_other_threads_work_lose_no_pin() {
     alone(|directory| {
@@ -170,6 +181,8 @@ fn forks_while_other_threads_work_lose_no_pin() {
         let mut kept = Some(member.pin(77).expect("a pin"));
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
+            // Also if this thread fails.
+            let stopped = Stops(&stop);
             for first in [0, 1000, 2000] {
                 let stop = &stop;
                 scope.spawn(move || {
@@ -202,7 +215,7 @@ fn forks_while_other_threads_work_lose_no_pin() {
                     fork_untold(task).join();
                 }
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(stopped);
         });
         assert!(other.is_pinned(77));
         drop(kept);

@@ -1,6 +1,11 @@
 //! Namespaces are kept for a while, and end.
 
-use std::process::{Child, Stdio};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+};
+
+use rustix::process::{Signal, WaitOptions};
 
 use super::*;
 use crate::{
@@ -144,7 +149,7 @@ fn what_the_dead_left_while_they_joined_is_removed_with_nobody_there() {
 /// Joins and leaves, again and again, and checks that nobody sweeps what is in use.
 fn join_and_leave(directory: &Path) {
     let options = options(directory, 0.0);
-    for round in 0..1500 {
+    for round in 0..400 {
         let member = Membership::join(&options).expect("a member");
         let this = member.id();
         let witness = format!("c{}", this.slot());
@@ -166,45 +171,98 @@ fn join_and_leave(directory: &Path) {
     }
 }
 
-fn joiners(directory: &Path, mutant: Option<Mutant>) -> Vec<Child> {
-    let start = |_| {
-        let mut command = again("join and leave", directory);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        if let Some(mutant) = mutant {
-            command.env("PROXYSTORE_SHM_MUTANT", format!("{mutant:?}"));
-        }
-        command.spawn().expect("a process")
-    };
-    (0..6).map(start).collect()
+fn start(role: &str, directory: &Path, mutant: Option<Mutant>) -> Child {
+    let mut command = again(role, directory);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some(mutant) = mutant {
+        command.env("PROXYSTORE_SHM_MUTANT", format!("{mutant:?}"));
+    }
+    command.spawn().expect("a process")
+}
+
+/// Joins and leaves, if this process was started for that.
+fn acts() -> bool {
+    let role = role();
+    if let Some((_, directory)) = &role {
+        join_and_leave(directory);
+    }
+    role.is_some()
 }
 
 #[test]
 fn a_sweep_never_meets_who_joins() {
-    if let Some((_, directory)) = role() {
-        return join_and_leave(&directory);
+    if acts() {
+        return;
     }
     let directory = directory();
-    for mut child in joiners(directory.path(), None) {
+    let joiners = [(); 6].map(|()| start("join", directory.path(), None));
+    for mut child in joiners {
         assert!(child.wait().expect("a child").success());
     }
     assert_eq!(names(&directory.path().join("default")), ENDED);
 }
 
 #[test]
-fn a_sweep_that_meets_who_joins_is_noticed() {
+fn a_lock_file_that_was_removed_is_not_relied_on() {
     if let Some((_, directory)) = role() {
-        return join_and_leave(&directory);
+        let _member = join(&directory);
+        eprintln!("joined");
+        let _ = std::io::stdin().read_line(&mut String::new());
+        return;
     }
-    for _ in 0..20 {
-        let directory = directory();
-        let children = joiners(directory.path(), Some(Mutant::UnlinkLock));
-        let mut noticed = 0;
-        for mut child in children {
-            noticed += u32::from(!child.wait().expect("a child").success());
-        }
-        if noticed > 0 {
-            return;
-        }
+    let directory = directory();
+    drop(join(directory.path()));
+    let mut joiner = again("stay", directory.path());
+    joiner.env("PROXYSTORE_SHM_CRASH", "enter.opened:1:stop");
+    let joiner = joiner.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut joiner = joiner.stdout(Stdio::null()).spawn().expect("a process");
+    // It has opened the lock file, which another one takes the place of.
+    let process = rustix::process::Pid::from_child(&joiner);
+    let stopped = rustix::process::waitpid(Some(process), WaitOptions::UNTRACED);
+    assert!(stopped.expect("a child").expect("a child").1.stopped());
+    let namespace = Directory::namespace(directory.path(), "default", Missing::Left);
+    let namespace = namespace.expect("a directory").expect("a directory");
+    namespace.remove(directory::LOCK).expect("removed");
+    drop(join(directory.path()));
+    rustix::process::kill_process(process, Signal::CONT).expect("a child");
+    let said = BufReader::new(joiner.stderr.take().expect("a pipe")).lines();
+    assert!(
+        said.map_while(Result::ok)
+            .any(|line| line.contains("joined"))
+    );
+    let lock = entry::open_lock(&namespace, Missing::Left).expect("an answer");
+    let alone = entry::lock_exclusively(&namespace, &lock.expect("a lock file"));
+    assert!(
+        !alone.expect("an answer"),
+        "the joiner has locked something else"
+    );
+    drop(joiner.stdin.take());
+    assert!(joiner.wait().expect("a child").success());
+}
+
+#[test]
+fn a_sweep_that_meets_who_joins_is_noticed() {
+    if acts() {
+        return;
     }
-    panic!("the lock file can be unlinked, and nobody notices");
+    let directory = directory();
+    // Until one of them notices, and fails.
+    let mut joiners: Vec<_> = (0..6)
+        .map(|_| start("join", directory.path(), Some(Mutant::UnlinkLock)))
+        .collect();
+    for round in 0.. {
+        assert!(
+            round < 600,
+            "the lock file can be unlinked, and nobody notices"
+        );
+        let joiner = &mut joiners[round % 6];
+        if !joiner.wait().expect("a child").success() {
+            break;
+        }
+        *joiner = start("join", directory.path(), Some(Mutant::UnlinkLock));
+    }
+    for mut joiner in joiners {
+        let _ = joiner.kill();
+        joiner.wait().expect("a child");
+    }
 }
