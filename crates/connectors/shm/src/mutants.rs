@@ -13,6 +13,16 @@ pub(crate) enum Mutant {
     NoFence,
     /// Whoever leaves a namespace last unlinks its lock file.
     UnlinkLock,
+    /// A process that forks makes its child a member only when the child asks for it.
+    NoHeir,
+    /// A forked child keeps the locks that it inherits.
+    KeptLocks,
+    /// A child that nobody was told of goes on as if it were its parent.
+    SameProcess,
+    /// Whoever sets a deferred key leaves the object that was there before.
+    KeepReplaced,
+    /// A reader takes a segment for what its key named whatever its generation.
+    AnyGeneration,
 }
 
 /// Whether a defect is switched on: by the environment variable `PROXYSTORE_SHM_MUTANT`, which

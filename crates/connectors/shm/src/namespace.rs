@@ -34,6 +34,7 @@ impl Namespace {
         let namespace = registry::join(there, || Self::new(Membership::join(options)?))?;
         namespace.membership.raise_hold(options);
         namespace.membership.touch();
+        namespace.segments.follow(options);
         namespace.adopt();
         Ok(namespace)
     }

@@ -8,6 +8,7 @@ use crate::{
     error::ShmError,
     key::{Place, Reference},
     membership::MemberId,
+    mutants::{Mutant, is_active},
     namespace::Namespace,
     segments::Found,
     slabs,
@@ -167,6 +168,7 @@ impl Namespace {
         crash::point("set.named");
         // Only what was put for this key: a damaged key must not cost another one its object.
         if let Some(old) = Reference::from_word(current)
+            && !is_active(Mutant::KeepReplaced)
             && self
                 .look(old)?
                 .is_some_and(|found| found.ticket == ticket.to_word())

@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+use crate::mutants::{Mutant, is_active};
+
 /// A value of which every forked child gets one of its own.
 ///
 /// A child finds the parent's locks as some thread of the parent may have held them, and the
@@ -44,7 +46,9 @@ impl<T> PerProcess<T> {
         // SAFETY: a slot is made by `Box::into_raw` in `renew` and given back only by `drop`, which
         // has `self` to itself, while what is returned here borrows it.
         match unsafe { current.as_ref() } {
-            Some(slot) if slot.generation == generation => &slot.value,
+            Some(slot) if slot.generation == generation || is_active(Mutant::SameProcess) => {
+                &slot.value
+            }
             _ => self.renew(generation, current),
         }
     }

@@ -103,6 +103,13 @@ impl Segments {
         }
     }
 
+    /// Keeps no more for the next puts than these options allow, until others are put with.
+    pub(crate) fn follow(&self, options: &Options) {
+        let mut kept = self.shared.kept.lock();
+        kept.pool = options.pool;
+        kept.idle = options.idle;
+    }
+
     /// Puts an object for the ticket of this word, or for none if it is zero.
     pub(crate) fn put(
         &self,

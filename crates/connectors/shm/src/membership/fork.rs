@@ -21,7 +21,11 @@ use super::{
     entry, pins, process,
     slots::{Grave, Seat, retire_idle},
 };
-use crate::{crash, error::ShmError};
+use crate::{
+    crash,
+    error::ShmError,
+    mutants::{Mutant, is_active},
+};
 
 /// After so many forks, the places of dead children are seen to.
 const FORKS: u32 = 32;
@@ -44,7 +48,9 @@ impl ForkedMembership {
         // order of its fields, gives up after the guard.
         let standing: MutexGuard<'static, Standing> = unsafe { std::mem::transmute(standing) };
         let mut heir = None;
-        if let Standing::Member(own) = &*standing {
+        if let Standing::Member(own) = &*standing
+            && !is_active(Mutant::NoHeir)
+        {
             heir = membership.new_own(0).ok();
             if heir.is_none() {
                 membership.hold_for_good(own);
@@ -98,7 +104,10 @@ impl ForkedMembership {
         // Closes the descriptors of the parent's locks, which stay locked by the parent.
         if let Standing::Member(own) = &mut *standing {
             own.seat.pins.forget_lock();
-            *standing = Standing::Inherited;
+            let inherited = std::mem::replace(&mut *standing, Standing::Inherited);
+            if is_active(Mutant::KeptLocks) {
+                std::mem::forget(inherited);
+            }
             membership.descriptors.clear();
         }
         drop(standing);

@@ -108,6 +108,9 @@ impl Slabs {
                 return Ok(());
             }
         }
+        if class == Class::TICKETS && self.take_over_tickets(table, owned)? {
+            return Ok(());
+        }
         let budget = options.and_then(|options| options.budget);
         let full = match self.make(class.shape(count), budget) {
             Ok(slab) => {
@@ -129,6 +132,32 @@ impl Slabs {
             return Ok(());
         }
         Err(full)
+    }
+
+    /// Takes over slabs of tickets that belong to nobody, until one has free ones; false if there is
+    /// none.
+    fn take_over_tickets(&self, table: &Table, owned: &mut Owned) -> Result<bool, ShmError> {
+        let me = self.membership.check()?;
+        for number in self.numbers() {
+            let record = self.record(number)?;
+            let is_tickets = matches!(record.made(), Ok(Some(made)) if made.shape.is_tickets());
+            if !is_tickets || !record.take_over(me) {
+                continue;
+            }
+            let slab = match Slab::open(&self.membership, number) {
+                Ok(Some(slab)) => slab,
+                // Whoever asks for what it has is told.
+                Ok(None) | Err(ShmError::Corrupted { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            self.membership.add_bytes((slab.len() as u64).cast_signed());
+            self.keep(table, slab);
+            owned.push(number);
+            if owned.look(table, owned.slabs.len() - 1, usize::MAX) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Makes a slab of this shape, or a smaller one if there is no room for it.

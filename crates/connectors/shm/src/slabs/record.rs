@@ -6,6 +6,8 @@
 //! | the owner, while it makes the file | Absent(g) -> Writing(g + 1) | itself |
 //! | the owner, having made it | Writing(g) -> Live(g) | itself |
 //! | the owner, if no cell is in use | Live(g) -> Absent(g), then removes the file | itself -> nobody |
+//! | who adopts it and needs it not | Live(g) | a dead owner -> nobody |
+//! | anybody | Live(g) | nobody -> itself |
 //!
 //! Whoever adopts what a dead owner left, ends what the owner was at. The shape says as what the
 //! slab is made anew, and that its cells then begin above every generation that they have had, so
@@ -123,6 +125,20 @@ impl<'a, W: Word> Record<'a, W> {
     pub(crate) fn disown(&self) {
         self.owner.store(MemberId::NOBODY.0, Release);
         crash::point("slab.disowned");
+    }
+
+    /// Makes the slab one's own as it is, if it belongs to nobody.
+    pub(crate) fn take_over(&self, me: MemberId) -> bool {
+        let is_live = || self.state().is_ok_and(|state| state.phase == Phase::Live);
+        if self.owner() != MemberId::NOBODY || !is_live() || !self.inherit(MemberId::NOBODY, me) {
+            return false;
+        }
+        // Others may have had it and given it back meanwhile.
+        if !is_live() {
+            self.disown();
+            return false;
+        }
+        true
     }
 
     /// Makes the slab of a dead owner one's own.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Slabs,
     cell::{Damaged, Description},
+    shape::Class,
     slab::{self, Slab},
 };
 use crate::{
@@ -75,9 +76,13 @@ impl Slabs {
         }
         // The dead put for no other process, so what its tickets do not name, none will.
         self.free_unnamed(&slab, |_| true)?;
-        if record.inherit(dead, me) {
+        let class = slab.shape().class();
+        if class == Class::TICKETS && !self.local().lock(class).slabs.is_empty() {
+            // These are never given back, so whoever needs some takes them before it makes more.
+            record.inherit(dead, MemberId::NOBODY);
+        } else if record.inherit(dead, me) {
             let local = self.local();
-            let mut owned = local.lock(slab.shape().class());
+            let mut owned = local.lock(class);
             self.membership.add_bytes((slab.len() as u64).cast_signed());
             self.keep(&local.table, slab);
             owned.push(number);

@@ -21,7 +21,7 @@ use crate::{
 const VICTIMS: u8 = 3;
 
 /// How many processes are killed at random.
-const KILLS: usize = 1500;
+const KILLS: usize = 2500;
 
 const BUSY: Habits = Habits {
     lens: &[0, 100, 3000, 20_000, 20_000, 40_000, 90_000],

@@ -142,7 +142,12 @@ fn use_it(client: &Client) -> Checked {
         client.evict(&key)?;
         client.expect_none(&key)?;
     }
-    Ok(())
+    let key = client.new_key()?;
+    let contents = Contents::new(7, 50_000);
+    client.set(&key, contents)?;
+    client.expect(&key, contents)?;
+    client.evict(&key)?;
+    client.expect_none(&key)
 }
 
 /// The files in a directory and in those within it.

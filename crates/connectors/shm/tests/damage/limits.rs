@@ -17,7 +17,7 @@ use crate::{
         client::{Client, config},
         contents::Contents,
         directory, directory_on_disk, ensure, names,
-        processes::{fork, set_patience},
+        processes::{fork, line, set_patience},
         start,
     },
     witness::use_it,
@@ -348,4 +348,44 @@ pub(crate) fn small() -> Checked {
         Ok(client.close(true)?)
     })?;
     process.finish("whoever puts many")
+}
+
+/// However many processes come and go, what they leave does not grow.
+pub(crate) fn visitors() -> Checked {
+    const VISITORS: usize = 40;
+
+    let directory = directory()?;
+    let options = config(directory.path());
+    let mut most = 0;
+    for visitor in 0..VISITORS {
+        // Two at a time, the first of which adopts what the ones before have left.
+        let (mut line, mut theirs) = line()?;
+        let mut first = fork(|| {
+            let client = Client::open(&options)?;
+            use_it(&client)?;
+            theirs.say(b'j')?;
+            theirs.hear()?;
+            Ok(client.close(false)?)
+        })?;
+        drop(theirs);
+        if line.wait().is_ok() {
+            let mut second = fork(|| {
+                let client = Client::open(&options)?;
+                use_it(&client)?;
+                Ok(client.close(false)?)
+            })?;
+            second.finish("the second")?;
+            line.say(b'x')?;
+        }
+        first.finish("the first")?;
+        let left = names(&directory.path().join("default"))?.len();
+        if visitor < VISITORS / 4 {
+            most = most.max(left);
+        }
+        ensure!(
+            left <= most,
+            "{left} files are left after {visitor} pairs, {most} before"
+        );
+    }
+    Ok(())
 }

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             ("a_small_control_group_is_an_error", limits::control_group),
             ("views_need_no_descriptors", limits::views),
             ("small_objects_need_no_files", limits::small),
+            ("visitors_leave_no_more_than_one_leaves", limits::visitors),
         ]),
         Some("full") => support::main(&[("full", limits::fill)]),
         Some("private") => support::main(&[("private", places::private)]),

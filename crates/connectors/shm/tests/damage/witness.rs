@@ -129,7 +129,7 @@ impl Told {
             let seen = Seen::Error(error.kind());
             place.store(seen.to_word(), Ordering::Release);
         }
-        self.0[OBJECTS.len()].store(1, Ordering::Release);
+        self.0[2 * OBJECTS.len()].store(1, Ordering::Release);
     }
 
     fn seen(&self) -> View {
@@ -137,7 +137,7 @@ impl Told {
         let seen = words.take(OBJECTS.len()).map(Seen::from_word);
         View {
             objects: seen.collect(),
-            joined: self.0[OBJECTS.len()].load(Ordering::Acquire) == 0,
+            joined: self.0[2 * OBJECTS.len()].load(Ordering::Acquire) == 0,
         }
     }
 }
@@ -150,11 +150,11 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Wants everything to be there, but perhaps for one object, which may be an error.
-    pub(crate) fn check_but(&self, damaged: Option<usize>) -> Checked {
+    /// Wants everything to be there, but perhaps for some objects, which may be errors.
+    pub(crate) fn check_but(&self, damaged: &[usize]) -> Checked {
         for (index, seen) in self.objects.iter().enumerate() {
             let allowed = *seen == Seen::Right
-                || damaged == Some(index) && *seen == Seen::Error(ErrorKind::Corrupted);
+                || damaged.contains(&index) && *seen == Seen::Error(ErrorKind::Corrupted);
             ensure!(allowed, "{:?} is seen as {seen:?}", OBJECTS[index]);
         }
         Ok(())
@@ -187,11 +187,18 @@ impl Keeper {
             let client = Client::open(options)?;
             let keys = put_all(&client)?;
             told.tell_keys(&keys)?;
+            let mut held = None;
             theirs.say(b'r')?;
             while let Some(asked) = theirs.hear()? {
                 set_patience(60);
                 match asked {
-                    b'l' => told.tell_seen(&client, &keys),
+                    b'l' => {
+                        told.tell_seen(&client, &keys);
+                        if let Some(held) = &held {
+                            OBJECTS[LARGE].check(held)?;
+                        }
+                    }
+                    b'h' => held = Some(client.expect(&keys[LARGE], OBJECTS[LARGE])?),
                     b'u' => use_it(&client)?,
                     b'e' => keys.iter().try_for_each(|key| client.evict(key))?,
                     _ => break,
@@ -223,6 +230,11 @@ impl Keeper {
     pub(crate) fn look(&mut self) -> Checked<View> {
         self.ask(b'l')?;
         Ok(self.told.seen())
+    }
+
+    /// Has it hold a view of an object from now on, which must not change.
+    pub(crate) fn hold(&mut self) -> Checked {
+        self.ask(b'h')
     }
 
     /// Has it put, get and evict other objects.

@@ -2,6 +2,7 @@
 
 use std::{
     mem,
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
@@ -17,7 +18,9 @@ use crate::{
         directory, ensure,
         history::{Habits, Table, Worker},
         names,
-        processes::{Child, Line, die, fork, fork_untold, line, set_patience, shared_words},
+        processes::{
+            Child, Line, be_interrupted, die, fork, fork_untold, line, set_patience, shared_words,
+        },
     },
 };
 
@@ -100,6 +103,7 @@ pub(crate) fn working_parent() -> Checked {
 }
 
 fn work_until(mut worker: Worker, done: &AtomicU64) -> Checked {
+    be_interrupted()?;
     while done.load(Ordering::Relaxed) == 0 {
         worker.turn()?;
     }
@@ -199,27 +203,32 @@ pub(crate) fn untold() -> Checked {
     owner.leave()
 }
 
-/// A view outlives the process that made it in whoever inherited it, and no longer.
+/// A view outlives the process that made it in whoever inherited it, and not in whoever did not.
 pub(crate) fn grandchild() -> Checked {
-    const ROUNDS: u32 = 30;
+    const ROUNDS: usize = 30;
 
     let directory = directory()?;
     let options = config(directory.path()).with("pool", 64 << 20);
     let mut owner = Owner::start(&options)?;
-    for round in 0..ROUNDS {
+    let mut living = Vec::new();
+    for round in 0..u32::try_from(ROUNDS)? {
         set_patience(60);
         let contents = Contents::new(round, LEN);
         let key = owner.put(contents)?;
         let (mut line, mut theirs) = line()?;
         let mut holder = fork(|| {
             let client = Client::open(&options)?;
-            let view = client.expect(&key, contents)?;
+            let mut view = Some(client.expect(&key, contents)?);
             let mut child = fork(|| {
                 let grandchild = fork(|| {
                     theirs.say(b'r')?;
-                    while theirs.hear()? == Some(b'c') {
-                        contents.check(&view)?;
-                        theirs.say(b'c')?;
+                    while let Some(asked) = theirs.hear()? {
+                        match (&view, asked) {
+                            (Some(view), b'c') => contents.check(view)?,
+                            (_, b'd') => view = None,
+                            _ => break,
+                        }
+                        theirs.say(asked)?;
                     }
                     Ok(())
                 })?;
@@ -237,25 +246,32 @@ pub(crate) fn grandchild() -> Checked {
         owner.evict_and_reuse(&key)?;
         line.say(b'c')?;
         line.wait().map_err(|_| "the grandchild's view changed")?;
-        line.say(b'x')?;
-        // Nothing more is heard when the last of them has ended.
-        ensure!(line.hear()?.is_none(), "the grandchild goes on");
+        // From here on it lives without.
+        line.say(b'd')?;
+        line.wait()?;
+        living.push(line);
     }
-    let segments = || -> Checked<usize> {
-        let left = names(&directory.path().join("default"))?;
-        Ok(left.iter().filter(|name| name.starts_with('s')).count())
-    };
-    // What the dead held is used again.
-    let held = segments()?;
+    let held = segments(directory.path())?;
+    for mut line in living {
+        line.say(b'x')?;
+        ensure!(line.hear()?.is_none(), "a grandchild goes on");
+    }
+    // What the dead held was used again, though their grandchildren lived.
     ensure!(
-        held < usize::try_from(ROUNDS)?,
+        held < ROUNDS,
         "after {ROUNDS} dead holders there are {held} segments"
     );
     owner.leave()?;
     let mut last = fork(|| Ok(Client::open(&keeping_nothing(directory.path()))?.close(false)?))?;
     last.finish("the last process")?;
-    ensure!(segments()? == 0, "the dead hold {} segments", segments()?);
+    let held = segments(directory.path())?;
+    ensure!(held == 0, "the dead hold {held} segments");
     Ok(())
+}
+
+fn segments(directory: &Path) -> Checked<usize> {
+    let names = names(&directory.join("default"))?;
+    Ok(names.iter().filter(|name| name.starts_with('s')).count())
 }
 
 /// Another process, which puts objects and uses the memory of evicted ones again.

@@ -38,17 +38,17 @@ const RACES: &[Race] = &[
     },
     Race {
         name: "two_set_one_deferred_key",
-        sees: &[],
+        sees: &["KeepReplaced"],
         run: views::setters,
     },
     Race {
         name: "all_do_everything",
-        sees: &[],
+        sees: &["AnyGeneration"],
         run: views::everything,
     },
     Race {
         name: "a_child_keeps_what_its_parent_releases",
-        sees: &[],
+        sees: &["NoHeir"],
         run: forks::releasing_parent,
     },
     Race {
@@ -58,12 +58,12 @@ const RACES: &[Race] = &[
     },
     Race {
         name: "a_child_of_which_nobody_was_told_works",
-        sees: &[],
+        sees: &["SameProcess"],
         run: forks::untold,
     },
     Race {
         name: "a_grandchild_of_the_dead_keeps_its_views",
-        sees: &[],
+        sees: &["KeptLocks"],
         run: forks::grandchild,
     },
     Race {

@@ -1,6 +1,7 @@
 //! Puts, gets and evicts of objects that several processes and threads share.
 
 use std::{
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
@@ -16,7 +17,7 @@ use crate::{
         directory, ensure,
         history::{Habits, Table, Worker},
         names,
-        processes::{Child, Line, fork, line, shared_words},
+        processes::{Child, Line, be_interrupted, fork, line, shared_words},
     },
 };
 
@@ -39,7 +40,7 @@ struct Course<'a> {
     processes: &'a [&'a [Habits]],
     slots: usize,
     tickets: usize,
-    /// Turns of each thread.
+    /// Turns that each thread has at least: all go on until all have had theirs.
     turns: usize,
     /// What the first process puts besides, before it begins.
     stays: &'a [Contents],
@@ -55,17 +56,17 @@ pub(crate) fn held() -> Checked {
         processes: &[&[WRITER, READER], &[READER]],
         slots: 2,
         tickets: 0,
-        turns: 10_000,
+        turns: 4000,
         stays: &[],
     };
     course.run()?;
     let course = Course {
         processes: &[&[WRITER], &[HASTY, HASTY], &[HASTY]],
         slots: 1,
-        turns: often(20_000),
+        turns: often(4000),
         ..course
     };
-    course.run().map(drop)
+    course.run()
 }
 
 /// A reader that copies a cell gets one object or none.
@@ -79,11 +80,11 @@ pub(crate) fn cells() -> Checked {
         processes: &[&[WRITER], &[READER, READER], &[READER, READER]],
         slots: 1,
         tickets: 0,
-        turns: often(30_000),
+        turns: often(4000),
         // Of four cells, so that the one that is left is used each time.
         stays: &[Contents::new(0, 16_000); 3],
     };
-    course.run().map(drop)
+    course.run()
 }
 
 /// However the setters of one key race, one object is there in the end, and no other is left.
@@ -92,14 +93,10 @@ pub(crate) fn setters() -> Checked {
         processes: &[&[READER, READER], &[READER], &[READER]],
         slots: 1,
         tickets: 1,
-        turns: often(10_000),
+        turns: 5000,
         stays: &[],
     };
-    let directory = course.run()?;
-    let left = names(&directory.path().join("default"))?;
-    let segments = left.iter().filter(|name| name.starts_with('s')).count();
-    ensure!(segments == 0, "evicted objects left {left:?}");
-    Ok(())
+    course.run()
 }
 
 /// Threads and processes do all that they can to the same objects.
@@ -116,21 +113,20 @@ pub(crate) fn everything() -> Checked {
         processes: &[two, two, two],
         slots: 16,
         tickets: 4,
-        turns: often(10_000),
+        turns: often(3000),
         stays: &[],
     };
-    course.run().map(drop)
+    course.run()
 }
 
 impl Course<'_> {
     /// Lets all have their turns.
-    fn run(&self) -> Checked<tempfile::TempDir> {
+    fn run(&self) -> Checked {
         let directory = directory()?;
-        let options = keeping_nothing(directory.path());
         let table = Table::new(self.slots, self.tickets)?;
         let wrong = &shared_words(1)?[0];
         let (mut line, mine) = line()?;
-        let mut keeper = fork(|| keep(&options, table, mine))?;
+        let mut keeper = fork(|| keep(directory.path(), table, mine))?;
         line.wait()?;
         let pooling = config(directory.path()).with("pool", 64 << 20);
         let mut index = 0;
@@ -145,8 +141,7 @@ impl Course<'_> {
             .collect();
         results.into_iter().collect::<Checked>()?;
         line.say(b'x')?;
-        keeper.finish("the keeper")?;
-        Ok(directory)
+        keeper.finish("the keeper")
     }
 
     /// One process, which stops early when somebody has found something wrong.
@@ -169,9 +164,9 @@ impl Course<'_> {
                 .zip(habits)
                 .map(|(index, habits)| {
                     let worker = Worker::new(table, client.clone(), index, *habits, 1);
-                    let turns = self.turns;
                     scope.spawn(move || {
-                        work_on(worker, turns, wrong).map_err(|error| error.to_string())
+                        let outcome = self.work_on(worker, table, wrong);
+                        outcome.map_err(|error| error.to_string())
                     })
                 })
                 .collect();
@@ -181,29 +176,35 @@ impl Course<'_> {
             Ok(client.close(false)?)
         })
     }
+
+    /// One thread.
+    fn work_on(&self, mut worker: Worker, table: Table, wrong: &AtomicU64) -> Checked {
+        be_interrupted()?;
+        let threads = 0..self.processes.iter().map(|habits| habits.len()).sum();
+        let turns = u64::try_from(self.turns)?;
+        while threads.clone().any(|thread| table.turns(thread) < turns) {
+            if wrong.load(Ordering::Relaxed) > 0 {
+                return Ok(());
+            }
+            if let Err(error) = worker.turn() {
+                wrong.store(1, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        worker.release()
+    }
 }
 
 /// Keeps the namespace from ending, and looks at what there is in the end.
-fn keep(options: &Config, table: Table, mut line: Line) -> Checked {
-    let client = Client::open(options)?;
+fn keep(directory: &Path, table: Table, mut line: Line) -> Checked {
+    let client = Client::open(&keeping_nothing(directory))?;
     table.make_tickets(&client)?;
     line.say(b'r')?;
     line.hear()?;
     table.check_and_clear(&client)?;
-    // Whoever comes next puts away what the others left.
-    drop(Client::open(options)?);
+    // Before anybody looks for what is nobody's.
+    let left = names(&directory.join("default"))?;
+    let segments = left.iter().filter(|name| name.starts_with('s')).count();
+    ensure!(segments == 0, "evicted and replaced objects left {left:?}");
     Ok(())
-}
-
-fn work_on(mut worker: Worker, turns: usize, wrong: &AtomicU64) -> Checked {
-    for _ in 0..turns {
-        if wrong.load(Ordering::Relaxed) > 0 {
-            return Ok(());
-        }
-        if let Err(error) = worker.turn() {
-            wrong.store(1, Ordering::Relaxed);
-            return Err(error);
-        }
-    }
-    worker.release()
 }

@@ -7,10 +7,12 @@ use std::{
     env,
     ffi::c_int,
     io::{self, Read, Write},
+    mem,
     os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr, slice,
     sync::atomic::AtomicU64,
+    thread,
     time::Duration,
 };
 
@@ -170,6 +172,47 @@ impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.kill();
     }
+}
+
+/// Lets others run at random instants from now on, in the middle of whatever this thread does: some
+/// ten thousand times per second, where the kernel would not do so by itself.
+pub(crate) fn be_interrupted() -> io::Result<()> {
+    const PERIOD: libc::timespec = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 83_000,
+    };
+
+    extern "C" fn give_way(_: c_int) {
+        thread::yield_now();
+    }
+
+    // SAFETY: all zero is a valid action and a valid event, of which the fields are set that count.
+    // The handler makes one system call, which changes nothing; interrupted calls are restarted. The
+    // timer signals the calling thread, and ends with its process.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = give_way as extern "C" fn(c_int) as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART;
+        if libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut event: libc::sigevent = mem::zeroed();
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = libc::SIGUSR1;
+        event.sigev_notify_thread_id = libc::gettid();
+        let mut timer: libc::timer_t = mem::zeroed();
+        if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let period = libc::itimerspec {
+            it_interval: PERIOD,
+            it_value: PERIOD,
+        };
+        if libc::timer_settime(timer, 0, &raw const period, ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Sets an environment variable in a process that was just forked.

@@ -1,6 +1,6 @@
 //! Who works, and holds what it sees against the table.
 
-use std::{collections::VecDeque, sync::atomic::Ordering};
+use std::{collections::VecDeque, sync::atomic::Ordering, thread};
 
 use proxystore_core::{Error, Key, Memory};
 
@@ -180,10 +180,11 @@ impl Worker {
 
     /// Gets the object of a slot, if it has one, and holds it for a while.
     pub(crate) fn get(&mut self, slot: usize) -> Checked {
-        match self.table.entry(slot) {
-            Some(entry) => self.look(&entry),
-            None => Ok(()),
+        if let Some(entry) = self.table.entry(slot) {
+            return self.look(&entry);
         }
+        thread::yield_now();
+        Ok(())
     }
 
     /// Sets or evicts the object of a deferred key, as its number has it.
