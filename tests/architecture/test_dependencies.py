@@ -49,6 +49,13 @@ MAY_KNOW = {
     'proxystore-core': {'proxystore-memory'},
     'proxystore-frame': {'proxystore-memory'},
     'proxystore-runtime': {'proxystore-core', *SYS},
+    'proxystore-node': {
+        'proxystore-core',
+        'proxystore-runtime',
+        'proxystore-stream',
+        'proxystore-wire',
+        *SYS,
+    },
     **{name: {'proxystore-core', 'proxystore-runtime', *SYS} for name in CONNECTORS},
     'proxystore-conformance': {'proxystore-core', 'proxystore-runtime', 'proxystore-memory'},
     'proxystore': {
