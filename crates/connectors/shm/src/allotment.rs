@@ -1,9 +1,8 @@
 //! Memory that this process may take, of what all processes may.
 
-use crate::{
-    limits::{Limit, Machine, Shortage},
-    membership::Membership,
-};
+use proxystore_limits::{Limit, Machine, Shortage};
+
+use crate::membership::Membership;
 
 /// Memory that may be taken: counted as this process's, and left to it by the others. What is not
 /// kept is theirs again when this is dropped.

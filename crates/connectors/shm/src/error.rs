@@ -6,8 +6,9 @@ use std::{
 };
 
 use proxystore_core::{Error, ErrorKind, Key};
+use proxystore_limits::Shortage;
 
-use crate::{limits::Shortage, word::DamagedWord};
+use crate::word::DamagedWord;
 
 /// What can go wrong in this connector.
 #[derive(Debug, thiserror::Error)]

@@ -17,8 +17,7 @@
 //! * `slabs`: small objects in cells, and tickets for objects that are to come.
 //! * `word`: the words that processes share; `mutants`: defects that tests must catch; `crash`:
 //!   where tests kill a process.
-//! * `limits`: how much memory there is to take, before it is taken; `allotment`: what this process
-//!   may take of it.
+//! * `allotment`: what this process may take of the memory that there is.
 //! * `mapped`, `per_process`: shared mappings, and what forked children must not inherit.
 //! * `error`: what can go wrong, and how it is told.
 
@@ -29,7 +28,6 @@ mod control;
 mod crash;
 mod error;
 mod key;
-mod limits;
 mod mapped;
 mod membership;
 mod mutants;

@@ -35,6 +35,7 @@ use std::sync::{
 };
 
 use proxystore_core::{Memory, Payload};
+use proxystore_limits::{self as limits, Machine};
 use rustix::io::Errno;
 
 use self::{
@@ -48,7 +49,6 @@ use crate::{
     crash,
     error::ShmError,
     key::{Place, Reference},
-    limits::{self, Machine},
     membership::{MemberId, Membership},
     per_process::PerProcess,
     word::{DamagedWord, Phase, State},

@@ -45,6 +45,7 @@ use std::{
 };
 
 use proxystore_core::{Memory, Payload};
+use proxystore_limits::Machine;
 use proxystore_memory::{Cursor, Segment};
 
 use self::{
@@ -58,7 +59,6 @@ use crate::{
     config::Options,
     error::ShmError,
     key::{Place, Reference},
-    limits::Machine,
     membership::Membership,
     per_process::PerProcess,
     segments::Found,

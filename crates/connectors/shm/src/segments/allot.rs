@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use proxystore_limits::Shortage;
+
 use super::Shared;
-use crate::{allotment::Allotment, limits::Shortage};
+use crate::allotment::Allotment;
 
 /// How long memory may be taken without asking again how much there is.
 const ALLOWED: Duration = Duration::from_millis(100);

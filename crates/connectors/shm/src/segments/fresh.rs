@@ -3,6 +3,7 @@
 use std::{io, path::Path};
 
 use proxystore_core::Payload;
+use proxystore_limits::{Limit, Shortage};
 
 use super::{
     Shared, files,
@@ -12,12 +13,7 @@ use super::{
     put::{Draft, whole_pages},
 };
 use crate::{
-    allotment::Allotment,
-    config::Options,
-    control::SEGMENTS,
-    crash,
-    error::ShmError,
-    limits::{Limit, Shortage},
+    allotment::Allotment, config::Options, control::SEGMENTS, crash, error::ShmError,
     membership::Inode,
 };
 

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use proxystore_limits::{Limit, Shortage};
+
 use super::{
     Local, Slabs,
     record::{Claim, Record},
@@ -14,12 +16,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    allotment::Allotment,
-    config::Options,
-    control::SLABS,
-    crash,
-    error::ShmError,
-    limits::{Limit, Shortage},
+    allotment::Allotment, config::Options, control::SLABS, crash, error::ShmError,
     membership::MemberId,
 };
 

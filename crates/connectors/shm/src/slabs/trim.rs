@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
+use proxystore_limits::Machine;
 use proxystore_memory::background;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Local, Slabs, owned::Owned, record::Made, shape::Class, slab};
-use crate::{crash, error::ShmError, limits::Machine};
+use crate::{crash, error::ShmError};
 
 /// The shortest and the longest time between two looks for what is idle.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));

@@ -382,7 +382,7 @@ fn two_puts_at_once_do_not_both_take_the_last_memory() {
     let member = Member::join(directory.path());
     // Another process is about to take nearly all that there is.
     let other = Member::join(directory.path());
-    let most = crate::limits::size(directory.path()).cast_signed() - 4 * MIB_OPTION;
+    let most = proxystore_limits::size(directory.path()).cast_signed() - 4 * MIB_OPTION;
     other.membership().add_reserved(most);
     check_full(
         member.try_put(&bytes(8 * MIB, 1)),

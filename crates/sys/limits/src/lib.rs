@@ -1,7 +1,12 @@
 //! How much memory there is to take, before it is taken.
 //!
-//! Memory of a memory file system that a cgroup's limit or the machine does not cover is answered by
-//! the kernel's killer of processes, not by an error. So whoever is about to take some asks here.
+//! Memory that a cgroup's limit or the machine does not cover is answered by the kernel's killer of
+//! processes, not by an error. So whoever is about to take much asks here.
+//!
+//! # Layout
+//!
+//! * [`Machine`]: the machine, its cgroups (`groups`) and its file systems.
+//! * [`Shortage`]: which of them has too little.
 
 mod groups;
 
@@ -16,18 +21,18 @@ use rustix::fs::statvfs;
 
 /// What there is less of than is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shortage {
+pub struct Shortage {
     /// What sets the limit.
-    pub(crate) limit: Limit,
+    pub limit: Limit,
     /// Bytes that are needed.
-    pub(crate) needed: u64,
+    pub needed: u64,
     /// Bytes that may be taken.
-    pub(crate) available: u64,
+    pub available: u64,
 }
 
 /// What can set a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Limit {
+pub enum Limit {
     /// The option `budget`, in bytes.
     Budget(u64),
     /// The size of the file system at this path.
@@ -40,7 +45,7 @@ pub(crate) enum Limit {
 
 /// The machine, as its kernel describes it.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub struct Machine {
     /// Where the kernel tells about processes and memory.
     proc: PathBuf,
 }
@@ -55,8 +60,8 @@ impl Default for Machine {
 
 impl Machine {
     /// One that is described by files like those in /proc.
-    #[cfg(test)]
-    pub(crate) fn described_in(proc: &Path) -> Self {
+    #[must_use]
+    pub fn described_in(proc: &Path) -> Self {
         Self {
             proc: proc.to_owned(),
         }
@@ -64,7 +69,11 @@ impl Machine {
 
     /// Whether `needed` bytes may be taken from the memory file system at `directory`; if so, bytes
     /// that may be taken beyond them without asking again soon.
-    pub(crate) fn check(&self, directory: &Path, needed: u64) -> Result<u64, Shortage> {
+    ///
+    /// # Errors
+    ///
+    /// What there is too little of.
+    pub fn check(&self, directory: &Path, needed: u64) -> Result<u64, Shortage> {
         let short = |limit, available| Shortage {
             limit,
             needed,
@@ -92,6 +101,18 @@ impl Machine {
             beyond = beyond.min(memory.beyond(needed));
         }
         Ok(if beyond == u64::MAX { 0 } else { beyond })
+    }
+
+    /// Bytes of memory that this process may take: what the machine and every cgroup up the tree
+    /// can spare. None if the kernel does not say.
+    #[must_use]
+    pub fn available(&self) -> Option<u64> {
+        // What is asked for more than there is makes the kernel add up what caches would give back.
+        let all = u64::MAX;
+        let groups = groups::of_process(&self.proc);
+        let groups = groups.iter().filter_map(|group| group.memory(all));
+        let limits = self.memory(all).into_iter().chain(groups);
+        limits.map(|memory| memory.available).min()
     }
 
     /// The machine's memory; none if the kernel does not say.
@@ -159,7 +180,8 @@ fn file_system(directory: &Path) -> Option<u64> {
 }
 
 /// Bytes of the file system at `directory`, or of the machine's memory if it has no limit.
-pub(crate) fn size(directory: &Path) -> u64 {
+#[must_use]
+pub fn size(directory: &Path) -> u64 {
     let limited = statvfs(directory)
         .ok()
         .filter(|system| system.f_blocks > 0)
@@ -187,7 +209,7 @@ impl fmt::Display for Shortage {
         match &self.limit {
             Limit::Budget(budget) => write!(
                 formatter,
-                "and of the namespace's budget={budget} only {available} are left; raise it"
+                "and of budget={budget} only {available} are left; raise it"
             ),
             Limit::FileSystem(path) => {
                 let path = path.display();
@@ -262,6 +284,15 @@ mod tests {
             text.contains("df /dev/shm") && text.contains("spill="),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_least_of_all_limits_is_available() {
+        let (_proc, machine) = machine(1 << 30, 200 << 20);
+        assert_eq!(machine.available(), Some((200 - 64) << 20));
+        let nowhere = Machine::described_in(Path::new("/nowhere"));
+        assert_eq!(nowhere.available(), None);
+        assert!(Machine::default().available() > Some(0));
     }
 
     #[test]

@@ -244,6 +244,10 @@ mod tests {
         let shortage = check(proc.path(), 11 * MIB).expect_err("too much");
         assert_eq!(shortage.limit, Limit::Group(child.join("memory.high")));
         assert_eq!(check(proc.path(), 10 * MIB), Ok(0));
+        assert_eq!(
+            Machine::described_in(proc.path()).available(),
+            Some(10 * MIB)
+        );
     }
 
     #[test]
