@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: help demo test test-rust test-python lint format bench wheel fuzz clean toolchain
+.PHONY: help demo test test-rust test-python lint format bench wheel fuzz clean toolchain servers
 
 help: ## Show this text
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,10 +24,10 @@ demo: $(VENV)/.release ## Set up, then show a producer and a consumer exchanging
 
 test: test-rust test-python ## Set up and run all the tests
 
-test-python: $(VENV)/.native $(UPSTREAM)/.ready
+test-python: $(VENV)/.native $(UPSTREAM)/.ready servers
 	$(BIN)/python -m pytest
 
-test-rust: toolchain
+test-rust: toolchain servers
 	cargo test --workspace --exclude proxystore-python --locked
 
 lint: $(VENV)/.native ## Check formatting, lints and types
@@ -44,7 +44,7 @@ format: $(VENV)/.ready ## Format all code
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(BENCH)/.ready $(UPSTREAM)/.ready toolchain ## Measure against upstream, its peers and the machine; writes benches/RESULTS.md
+bench: $(BENCH)/.ready $(UPSTREAM)/.ready toolchain servers ## Measure against upstream, its peers and the machine; writes benches/RESULTS.md
 	$(BENCH)/bin/python -m benches.python.report
 
 wheel: $(VENV)/.ready ## Build the manylinux wheel and try it where there is no compiler
@@ -63,6 +63,9 @@ clean: ## Remove everything that was built or installed here
 
 toolchain:
 	@./.ci/toolchain $(PYTHON)
+
+servers:
+	@./.ci/servers
 
 $(VENV)/.ready: requirements-dev.txt constraints.txt | toolchain
 	@./.ci/venv $(PYTHON) $(VENV)

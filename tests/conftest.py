@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.interpreter import Interpreter, upstream_python
 from tests.support.processes import START_METHODS
+from tests.support.servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,13 @@ def peer() -> Iterator[Interpreter]:
     """Another process of ours, that shares nothing with this one."""
     with Interpreter(sys.executable) as interpreter:
         yield interpreter
+
+
+@pytest.fixture(scope='session')
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Redis and Valkey servers by name, each started when a test first asks for it."""
+    with Servers(tmp_path_factory.mktemp('servers')) as servers:
+        yield servers
 
 
 @pytest.fixture(params=START_METHODS)
