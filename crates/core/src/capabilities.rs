@@ -35,6 +35,8 @@ pub struct Capabilities {
     pub seals: bool,
     /// A get notices bytes that changed since the put.
     pub verifies: When,
+    /// As `verifies`, for objects whose keys were made before them.
+    pub verifies_deferred: When,
     /// A get of a large object hands out memory that was not copied.
     pub zero_copy: When,
     /// The largest object that can be put, in bytes; none if there is no limit of its own.
@@ -54,6 +56,7 @@ impl Capabilities {
         remote: false,
         seals: false,
         verifies: When::Never,
+        verifies_deferred: When::Never,
         zero_copy: When::Never,
         max_object_size: None,
         transit_memory: None,

@@ -47,6 +47,12 @@ pub trait Connector: fmt::Debug + Send + Sync + 'static {
     /// * Opening it gives a connector that gets what this one put.
     fn config(&self) -> Config;
 
+    /// What the connector has done and holds at present, as plain values whose names its
+    /// documentation gives; empty if it keeps no count.
+    fn statistics(&self) -> Config {
+        Config::new()
+    }
+
     /// Stores an object and names it.
     ///
     /// # Behavior

@@ -219,6 +219,7 @@ fn capabilities_from_python(abilities: &Bound<'_, PyDict>) -> PyResult<Capabilit
             "remote" => capabilities.remote = value.extract()?,
             "seals" => capabilities.seals = value.extract()?,
             "verifies" => capabilities.verifies = when(&value)?,
+            "verifies_deferred" => capabilities.verifies_deferred = when(&value)?,
             "zero_copy" => capabilities.zero_copy = when(&value)?,
             "max_object_size" => capabilities.max_object_size = value.extract()?,
             "transit_memory" => capabilities.transit_memory = value.extract()?,

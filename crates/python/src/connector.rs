@@ -59,6 +59,11 @@ impl PyConnector {
         convert::config_to_python(py, &self.connector.config())
     }
 
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let statistics = door::call(py, || Ok(self.connector.statistics()))?;
+        convert::config_to_python(py, &statistics)
+    }
+
     fn evict(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = key.py();
         let key = convert::key_from_python(key, self.key_type.bind(py))?;

@@ -206,6 +206,7 @@ pub(crate) fn capabilities_to_python(
         remote,
         seals,
         verifies,
+        verifies_deferred,
         zero_copy,
         max_object_size,
         transit_memory,
@@ -218,6 +219,7 @@ pub(crate) fn capabilities_to_python(
     abilities.set_item("remote", remote)?;
     abilities.set_item("seals", seals)?;
     abilities.set_item("verifies", when(verifies))?;
+    abilities.set_item("verifies_deferred", when(verifies_deferred))?;
     abilities.set_item("zero_copy", when(zero_copy))?;
     abilities.set_item("max_object_size", max_object_size)?;
     abilities.set_item("transit_memory", transit_memory)?;

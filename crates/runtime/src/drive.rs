@@ -1,6 +1,7 @@
 //! Carries out one operation on the calling thread.
 
 use std::{
+    cell::Cell,
     fmt,
     future::Future,
     pin::Pin,
@@ -14,6 +15,12 @@ use std::{
 };
 
 use proxystore_core::{Deadline, Error, ErrorKind, Operation, Result};
+use rustix::{
+    event::{PollFd, Timespec},
+    io::Errno,
+};
+
+use crate::colour::{Waits, polling};
 
 /// How long a thread sleeps at most before it asks whether it shall go on waiting: short enough
 /// that Ctrl-C feels immediate.
@@ -22,7 +29,7 @@ const SLICE: Duration = Duration::from_millis(50);
 /// Carries out `operation` on the calling thread and returns its value.
 ///
 /// An operation that is ready costs one check. Otherwise the thread sleeps until the operation
-/// wakes it; at least every 50 ms it calls `on_wait`, which may end the wait (an interpreter asks
+/// wakes it or, if that waits for sockets, until one is ready; at least every 50 ms it calls `on_wait`, which may end the wait (an interpreter asks
 /// for signals there). An operation that is given up is dropped, and thereby cancelled.
 ///
 /// # Errors
@@ -66,25 +73,102 @@ fn wait<T, E>(
     deadline: Deadline,
     mut on_wait: impl FnMut() -> Result<(), E>,
 ) -> Result<T, Stopped<E>> {
-    let sleeper = Arc::new(Sleeper {
-        thread: thread::current(),
-        woken: AtomicBool::new(false),
-    });
-    let waker = Waker::from(Arc::clone(&sleeper));
+    let sleeper = Borrowed::take();
+    let waker = Waker::from(Arc::clone(&sleeper.0));
     let mut context = Context::from_waker(&waker);
+    let mut waits = Waits::default();
+    let mut asked = Instant::now();
     loop {
-        if let Poll::Ready(result) = Pin::new(&mut operation).poll(&mut context) {
+        let polled = polling(&mut waits, || Pin::new(&mut operation).poll(&mut context));
+        if let Poll::Ready(result) = polled {
             return result.map_err(Stopped::Failed);
         }
-        while !sleeper.woken.swap(false, Ordering::Acquire) {
-            let left = deadline.remaining(Instant::now());
+        loop {
+            if sleeper.0.woken.swap(false, Ordering::Acquire) {
+                break;
+            }
+            let now = Instant::now();
+            let left = deadline.remaining(now);
             if left == Some(Duration::ZERO) {
                 let message = "the deadline passed before the operation ended";
                 return Err(Stopped::Failed(Error::new(ErrorKind::TimedOut, message)));
             }
-            thread::park_timeout(left.map_or(SLICE, |left| left.min(SLICE)));
-            on_wait().map_err(Stopped::Interrupted)?;
+            let until = waits
+                .until
+                .map(|until| until.saturating_duration_since(now));
+            if until == Some(Duration::ZERO) {
+                break;
+            }
+            let slice = [left, until]
+                .into_iter()
+                .flatten()
+                .fold(SLICE, Duration::min);
+            let slept = sleep(&waits, slice);
+            // A transfer that never has to wait for long is asked for as often as one that does.
+            if slept != Slept::UntilReady || now.duration_since(asked) >= SLICE {
+                on_wait().map_err(Stopped::Interrupted)?;
+                asked = Instant::now();
+            }
+            if slept == Slept::UntilReady {
+                break;
+            }
         }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slept {
+    /// A socket is ready, or cannot be waited for.
+    UntilReady,
+    /// The slice is over, a signal arrived, or another thread woke this one.
+    Otherwise,
+}
+
+/// Sleeps for `slice` at most.
+fn sleep(waits: &Waits, slice: Duration) -> Slept {
+    if waits.sockets.is_empty() {
+        thread::park_timeout(slice);
+        return Slept::Otherwise;
+    }
+    let mut sockets: Vec<PollFd<'_>> = waits
+        .sockets
+        .iter()
+        .map(|(socket, events)| PollFd::new(socket, *events))
+        .collect();
+    let slice = Timespec::try_from(slice).ok();
+    match rustix::event::poll(&mut sockets, slice.as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Slept::Otherwise,
+        // Whatever is wrong with a socket, the operation finds out by using it.
+        Ok(_) | Err(_) => Slept::UntilReady,
+    }
+}
+
+thread_local! {
+    /// The sleeper of this thread, unless an operation has it: one after the other uses the same.
+    static SLEEPER: Cell<Option<Arc<Sleeper>>> = const { Cell::new(None) };
+}
+
+/// The sleeper of this thread for one operation. Another one that a signal handler carries out
+/// meanwhile gets one of its own, so that neither takes the other's wake-up.
+struct Borrowed(Arc<Sleeper>);
+
+impl Borrowed {
+    fn take() -> Self {
+        // A thread that is ending has none any more.
+        let kept = SLEEPER.try_with(Cell::take).ok().flatten();
+        Self(kept.unwrap_or_else(|| {
+            Arc::new(Sleeper {
+                thread: thread::current(),
+                woken: AtomicBool::new(false),
+            })
+        }))
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let sleeper = Arc::clone(&self.0);
+        let _ = SLEEPER.try_with(|kept| kept.set(Some(sleeper)));
     }
 }
 

@@ -3,12 +3,25 @@
 //! # Layout
 //!
 //! * [`drive()`]: carries out one operation on the calling thread.
+//! * [`shared`]: the tokio runtime of operations that nobody's thread waits for.
+//! * [`colour()`]: which of the two carries out the operation that is being polled.
+//! * [`socket`], [`timer`]: what operations wait for, in either colour.
 //! * [`generation`]: tells whether this process was forked since it last asked.
 
 #![forbid(unsafe_code)]
 
+mod colour;
 pub mod drive;
+pub mod shared;
+pub mod socket;
+pub mod timer;
 
 pub use proxystore_fork::generation;
 
-pub use self::drive::{Stopped, drive};
+pub use self::{
+    colour::{Colour, colour},
+    drive::{Stopped, drive},
+    shared::{spawn, unblock},
+    socket::{Interest, Socket},
+    timer::{Elapsed, allowance, sleep_until, timeout},
+};

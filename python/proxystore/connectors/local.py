@@ -52,6 +52,7 @@ class LocalConnector:
     accepts_buffers: ClassVar[bool] = False
     #: The objects do not leave the memory of this process.
     needs_checksums: ClassVar[bool] = False
+    needs_deferred_checksums: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -209,6 +209,12 @@ class MultiConnector:
         return f'{type(self).__name__}({self.connectors})'
 
     @property
+    def needs_deferred_checksums(self) -> bool:
+        """Whether one of the connectors needs them for objects whose keys are made before."""
+        connectors = (connector for connector, _ in self.connectors.values())
+        return any(needs_checksums(connector, deferred=True) for connector in connectors)
+
+    @property
     def needs_checksums(self) -> bool:
         """Whether an object may go where nobody else notices that it has changed."""
         return any(needs_checksums(connector) for connector, _ in self.connectors.values())

@@ -86,9 +86,26 @@ class NativeConnector(Generic[KeyT]):
     @property
     def needs_checksums(self) -> bool:
         """Whether objects leave the memory of this host, and no get verifies them."""
+        return self._leaves_unverified('verifies')
+
+    @property
+    def needs_deferred_checksums(self) -> bool:
+        """As `needs_checksums`, for objects whose keys `new_key` made."""
+        return self._leaves_unverified('verifies_deferred')
+
+    def _leaves_unverified(self, ability: str) -> bool:
         abilities = self.capabilities()
         in_memory = abilities['zero_copy'] is True or not abilities['crosses_hosts']
-        return not in_memory and abilities['verifies'] is not True
+        return not in_memory and abilities[ability] is not True
+
+    def statistics(self) -> dict[str, Any]:
+        """Tell what the connector has done and holds at present.
+
+        Returns:
+            Plain values, whose names the connector's documentation gives.
+            Empty if the connector keeps no count.
+        """
+        return self._native.statistics()
 
     def capabilities(self) -> dict[str, Any]:
         """Tell what the connector can do.

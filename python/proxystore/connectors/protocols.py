@@ -153,13 +153,15 @@ def copies(connector: Any) -> bool:
     return getattr(connector, 'copies', False) is True
 
 
-def needs_checksums(connector: Any) -> bool:
+def needs_checksums(connector: Any, *, deferred: bool = False) -> bool:
     """Tell whether objects in a connector can change without anybody's notice.
 
     Args:
         connector: The connector. What is not known of one is taken for granted.
+        deferred: Whether it is about objects whose keys are made before them.
     """
-    return bool(getattr(connector, 'needs_checksums', True))
+    name = 'needs_deferred_checksums' if deferred else 'needs_checksums'
+    return bool(getattr(connector, name, True))
 
 
 def replaces(connector: Any) -> bool:

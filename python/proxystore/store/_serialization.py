@@ -78,13 +78,21 @@ class Serialization:
         self._asked: Any = None
         self._sums = False
 
-    def write(self, obj: Any, connector: Any, serializer: SerializerT | None) -> Any:
+    def write(
+        self,
+        obj: Any,
+        connector: Any,
+        serializer: SerializerT | None,
+        *,
+        deferred: bool = False,
+    ) -> Any:
         """Serialize an object.
 
         Args:
             obj: The object.
             connector: Connector that it is for.
             serializer: Serializer to use instead of the store's.
+            deferred: Whether the object's key is there already.
 
         Returns:
             One buffer, or a list of buffers if the connector takes them.
@@ -102,7 +110,7 @@ class Serialization:
                 small = write_plain(obj)
                 if small is not None:
                     return small
-            data: Any = self._write(obj, connector)
+            data: Any = self._write(obj, connector, deferred)
         else:
             data = self._write_by(serializer, obj)
         if isinstance(data, list) and not getattr(connector, 'accepts_buffers', False):
@@ -136,11 +144,17 @@ class Serialization:
             )
             raise _error_like(error, msg) from error
 
-    def _write(self, obj: Any, connector: Any) -> Any:
+    def _write(self, obj: Any, connector: Any, deferred: bool) -> Any:
         try:
             if self.compatible:
                 return serialize_buffers(obj)
-            sums = self._needs_sums(connector) if self.verify is None else self.verify
+            sums = self.verify
+            if sums is None:
+                sums = (
+                    needs_checksums(connector, deferred=True)
+                    if deferred
+                    else self._needs_sums(connector)
+                )
             return write(obj, sums=sums, always=bool(self.verify))
         except Exception as error:
             cause = error.__cause__ if isinstance(error, SerializationError) else error

@@ -865,7 +865,7 @@ class Store(Generic[ConnectorT]):
         """
         connector = self._deferrable()
         started = perf_counter_ns()
-        data = self._serialization.write(obj, self.connector, serializer)
+        data = self._serialization.write(obj, self.connector, serializer, deferred=True)
         serialized = perf_counter_ns()
         try:
             connector.set(key, cast('BytesLike', data))

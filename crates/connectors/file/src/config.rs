@@ -62,6 +62,7 @@ impl Factory for FileFactory {
             crosses_hosts: true,
             outlives_process: true,
             verifies: When::Depends,
+            verifies_deferred: When::Depends,
             zero_copy: When::Depends,
             // The pieces under way to a disk, and the stack of the thread that sums them.
             transit_memory: Some(2 << 20),

@@ -107,6 +107,7 @@ impl Connector for FileConnector {
         let when = |holds| if holds { When::Always } else { When::Never };
         Capabilities {
             verifies: when(!file_system.in_memory),
+            verifies_deferred: when(!file_system.in_memory),
             zero_copy: when(file_system.mappable),
             ..FACTORY.capabilities()
         }

@@ -1,83 +1,28 @@
 //! What a forked child must not inherit.
 
-use std::{
-    fmt,
-    marker::PhantomData,
-    ptr,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicPtr, Ordering},
-    },
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::mutants::{Mutant, is_active};
 
-/// A value of which every forked child gets one of its own.
-///
-/// A child finds the parent's locks as some thread of the parent may have held them, and the
-/// parent's mappings not at all; so the inherited value is neither used nor dropped but forgotten.
-pub(crate) struct PerProcess<T> {
-    current: AtomicPtr<Slot<T>>,
-    make: fn() -> T,
-    /// Values are owned, and dropped.
-    values: PhantomData<T>,
-}
-
-struct Slot<T> {
-    generation: u64,
-    value: T,
-}
+/// A value of which every forked child gets one of its own, but for the defect that the tests of
+/// forks must notice.
+#[derive(Debug)]
+pub(crate) struct PerProcess<T>(proxystore_fork::PerProcess<T>);
 
 impl<T> PerProcess<T> {
-    /// A value that each process makes by `make` when it first asks for it. Threads that ask first
-    /// at the same time may each make one, of which one is kept.
+    /// A value that each process makes by `make` when it first asks for it.
     pub(crate) const fn new(make: fn() -> T) -> Self {
-        Self {
-            current: AtomicPtr::new(ptr::null_mut()),
-            make,
-            values: PhantomData,
-        }
+        Self(proxystore_fork::PerProcess::new(make))
     }
 
     /// The value of this process.
     pub(crate) fn get(&self) -> &T {
-        let generation = proxystore_fork::generation();
-        let current = self.current.load(Ordering::Acquire);
-        // SAFETY: a slot is made by `Box::into_raw` in `renew` and given back only by `drop`, which
-        // has `self` to itself, while what is returned here borrows it.
-        match unsafe { current.as_ref() } {
-            Some(slot) if slot.generation == generation || is_active(Mutant::SameProcess) => {
-                &slot.value
-            }
-            _ => self.renew(generation, current),
+        if is_active(Mutant::SameProcess)
+            && let Some(inherited) = self.0.peek()
+        {
+            return inherited;
         }
-    }
-
-    #[cold]
-    fn renew(&self, generation: u64, mut current: *mut Slot<T>) -> &T {
-        let fresh = Box::into_raw(Box::new(Slot {
-            generation,
-            value: (self.make)(),
-        }));
-        loop {
-            let outcome =
-                self.current
-                    .compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire);
-            match outcome {
-                // What was there before, if anything, is inherited, and leaked on purpose.
-                // SAFETY: the slot just made, which lives as long as `self`.
-                Ok(_) => return unsafe { &(*fresh).value },
-                Err(other) => current = other,
-            }
-            // SAFETY: as in `get`.
-            if let Some(slot) = unsafe { current.as_ref() }
-                && slot.generation == generation
-            {
-                // SAFETY: nobody else has seen the slot just made.
-                drop(unsafe { Box::from_raw(fresh) });
-                return &slot.value;
-            }
-        }
+        self.0.get()
     }
 }
 
@@ -90,35 +35,11 @@ impl<T> PerProcess<Mutex<T>> {
     }
 }
 
-impl<T> Drop for PerProcess<T> {
-    fn drop(&mut self) {
-        let current = *self.current.get_mut();
-        // SAFETY: made by `Box::into_raw` in `renew`, and `self` is not used any more.
-        if let Some(slot) = unsafe { current.as_ref() }
-            && slot.generation == proxystore_fork::generation()
-        {
-            // SAFETY: as above; this process made it.
-            drop(unsafe { Box::from_raw(current) });
-        }
-    }
-}
-
-impl<T> fmt::Debug for PerProcess<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("PerProcess").finish_non_exhaustive()
-    }
-}
-
-// SAFETY: whoever has this has the value, which may go to other threads.
-unsafe impl<T: Send> Send for PerProcess<T> {}
-// SAFETY: whoever shares this shares the value, may have made it, and may drop it.
-unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{
         Arc, Barrier,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     };
 

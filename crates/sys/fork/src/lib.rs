@@ -2,7 +2,12 @@
 //!
 //! A forked child inherits memory but not threads: locks held by a thread that does not exist,
 //! connections that the parent goes on using. Whoever keeps such things notes the
-//! [`generation`] they were made in, and starts afresh when it has changed.
+//! [`generation`] they were made in, and starts afresh when it has changed; [`PerProcess`] does so
+//! for whatever it holds.
+
+mod per_process;
+
+pub use self::per_process::PerProcess;
 
 use std::{
     ptr::{self, NonNull},
@@ -108,7 +113,7 @@ mod tests {
     use super::*;
 
     /// Runs `check` in a forked child and returns its answer.
-    fn forked(check: impl FnOnce() -> u8) -> u8 {
+    pub(crate) fn forked(check: impl FnOnce() -> u8) -> u8 {
         // SAFETY: the child runs only `check`, which makes system calls and loads, and leaves by
         // `_exit`; it takes no lock that another thread of the parent could have held.
         match unsafe { libc::fork() } {

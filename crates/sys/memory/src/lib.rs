@@ -12,11 +12,13 @@
 //! * [`descriptor`]: [`close`], which tells whether the file took everything.
 //! * [`mapping`]: [`Mapping`], a private, copy-on-write view of a file.
 //! * [`memory`]: [`Memory`], what a get returns: owned bytes, or a mapping.
+//! * [`filling`]: [`Filling`], memory that is being received.
 //! * [`recycled`]: large buffers that are used again, with their pages.
 //! * [`background()`]: threads that give memory back.
 
 mod background;
 pub mod descriptor;
+pub mod filling;
 pub mod mapping;
 pub mod memory;
 pub mod recycled;
@@ -25,7 +27,8 @@ pub mod segment;
 pub use self::{
     background::background,
     descriptor::close,
+    filling::Filling,
     mapping::Mapping,
     memory::{Memory, ReadError},
-    segment::{Cursor, Segment, write_all, write_vectored},
+    segment::{Cursor, Segment, send_vectored, write_all, write_vectored},
 };

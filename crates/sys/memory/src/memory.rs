@@ -40,6 +40,11 @@ struct Guarded {
 }
 
 impl Memory {
+    /// Takes over memory of which every byte is initialised.
+    pub(crate) const fn from_owned(owned: Owned) -> Self {
+        Self(Inner::Owned(owned))
+    }
+
     /// Takes over a view of a file.
     #[must_use]
     pub const fn from_mapping(mapping: Mapping) -> Self {
@@ -289,7 +294,7 @@ impl std::error::Error for ReadError {
 }
 
 /// Memory from the allocator or, if large, of its own; not initialised when made.
-struct Owned {
+pub(crate) struct Owned {
     place: Place,
     len: usize,
 }
@@ -302,7 +307,7 @@ enum Place {
 }
 
 impl Owned {
-    fn uninitialised(len: usize) -> io::Result<Self> {
+    pub(crate) fn uninitialised(len: usize) -> io::Result<Self> {
         let place = if len == 0 {
             Place::Nowhere
         } else if len < HUGE {
@@ -329,8 +334,12 @@ impl Owned {
         }
     }
 
-    const fn pointer(&self) -> *mut u8 {
+    pub(crate) const fn pointer(&self) -> *mut u8 {
         self.address().as_ptr()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
     }
 }
 

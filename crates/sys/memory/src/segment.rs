@@ -210,8 +210,42 @@ impl<'a> Cursor<'a> {
 ///
 /// Whatever `writev(2)` answers, `Interrupted` included.
 pub fn write_vectored(descriptor: impl AsFd, segments: &[Segment<'_>]) -> io::Result<usize> {
+    let descriptor = descriptor.as_fd().as_raw_fd();
+    gather(segments, |parts, count| {
+        // SAFETY: the first `count` entries name memory that whoever made their segments promised
+        // to be readable, and `count <= IOV_MAX`. The kernel only reads it.
+        unsafe { libc::writev(descriptor, parts, libc::c_int::try_from(count).unwrap_or(0)) }
+    })
+}
+
+/// Sends the first bytes of `segments`, in order, over a socket with one system call, and returns
+/// how many. A peer that has gone is an error, never a signal.
+///
+/// # Errors
+///
+/// Whatever `sendmsg(2)` answers, `WouldBlock` and `Interrupted` included.
+pub fn send_vectored(socket: impl AsFd, segments: &[Segment<'_>]) -> io::Result<usize> {
+    let socket = socket.as_fd().as_raw_fd();
+    gather(segments, |parts, count| {
+        // SAFETY: zero is a valid value of every field of this plain structure.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = parts.cast_mut();
+        // The field is narrower with some C libraries; the count is at most `IOV_MAX`.
+        message.msg_iovlen = count as _;
+        // SAFETY: the first `count` entries name memory that whoever made their segments promised
+        // to be readable, and `count <= IOV_MAX`. The kernel only reads it, and no address or
+        // ancillary data is named.
+        unsafe { libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL) }
+    })
+}
+
+/// Calls `write` with the first segments that have bytes, as the kernel takes them.
+fn gather(
+    segments: &[Segment<'_>],
+    write: impl FnOnce(*const libc::iovec, usize) -> isize,
+) -> io::Result<usize> {
     let mut gathered = [const { MaybeUninit::<libc::iovec>::uninit() }; GATHERED];
-    let mut count: libc::c_int = 0;
+    let mut count = 0;
     let parts = segments.iter().filter(|segment| !segment.is_empty());
     for (slot, segment) in gathered.iter_mut().zip(parts) {
         slot.write(libc::iovec {
@@ -224,10 +258,7 @@ pub fn write_vectored(descriptor: impl AsFd, segments: &[Segment<'_>]) -> io::Re
         return Ok(0);
     }
     const { assert!(GATHERED <= IOV_MAX) };
-    let descriptor = descriptor.as_fd().as_raw_fd();
-    // SAFETY: the first `count` entries were written above, `count <= IOV_MAX`, and each names
-    // memory that whoever made its segment promised to be readable. The kernel only reads it.
-    let written = unsafe { libc::writev(descriptor, gathered.as_ptr().cast(), count) };
+    let written = write(gathered.as_ptr().cast(), count);
     usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
