@@ -2,8 +2,10 @@
 //!
 //! # Layout
 //!
+//! * [`storage`]: the objects of a node.
 //! * [`client`]: asks nodes.
 
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod storage;

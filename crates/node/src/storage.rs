@@ -1,0 +1,505 @@
+//! The objects of a node.
+//!
+//! # Layout
+//!
+//! * [`object`]: one object, and what names and opens it.
+//! * `budget`: memory that objects may take.
+//! * `spill`: objects on a disk.
+//! * `revoked`: objects that shall not come any more.
+//! * [`statistics`]: what there is, and what happened.
+
+mod budget;
+pub mod object;
+mod revoked;
+mod spill;
+pub mod statistics;
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use proxystore_memory::{Filling, Memory};
+
+use self::{
+    budget::{Budget, Charge},
+    revoked::Revoked,
+    spill::Spill,
+    statistics::Counters,
+};
+pub use self::{
+    object::{Capability, Object, ObjectId},
+    statistics::{Kind, Statistics},
+};
+
+/// The parts of the table of objects, each under a lock of its own.
+const SHARDS: usize = 64;
+/// Bytes of memory that an object takes beside its own: without them a budget would be no limit for
+/// small ones.
+const OVERHEAD: u64 = 256;
+/// Objects smaller than this are spilled together, up to as many bytes.
+const TOGETHER: usize = 4 << 20;
+
+/// The objects of a node, within a budget of memory.
+#[derive(Debug)]
+pub struct Storage {
+    shards: [Mutex<Shard>; SHARDS],
+    budget: Arc<Budget>,
+    disk: Option<Disk>,
+    next: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    objects: HashMap<ObjectId, Arc<Object>>,
+    revoked: Revoked,
+}
+
+/// Where objects go when there is no memory for them.
+#[derive(Debug)]
+struct Disk {
+    spill: Spill,
+    /// The objects in memory, in the order in which they came. Taken under the lock of a shard, never
+    /// the other way round.
+    order: Mutex<BTreeMap<u64, ObjectId>>,
+    /// Held by the one who makes room.
+    turn: Mutex<()>,
+}
+
+/// Why a node does not do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The capability opens another object.
+    #[error("the key does not open this object")]
+    Forbidden,
+    /// The object was evicted before it was here.
+    #[error("the object was evicted while it was being put")]
+    Revoked,
+    /// It is larger than all memory that objects may take.
+    #[error(
+        "the object has {len} bytes, more than the node's budget of {budget}; start the node with a larger budget"
+    )]
+    TooLarge {
+        /// Bytes of the object.
+        len: u64,
+        /// Bytes of memory that objects may take.
+        budget: u64,
+    },
+    /// Too much of the memory that objects may take is taken.
+    #[error(
+        "the object has {len} bytes, and of the node's budget of {budget} only {available} are left; evict objects, start the node with a larger budget, or name a directory for it to spill to"
+    )]
+    Full {
+        /// Bytes of the object.
+        len: u64,
+        /// Bytes of memory that objects may take.
+        budget: u64,
+        /// Bytes that are left.
+        available: u64,
+    },
+    /// The disk takes no objects.
+    #[error(
+        "the object has {len} bytes, the node's budget of {budget} is used up, and its disk takes no more ({directory}: {reason}); evict objects or make room there"
+    )]
+    Disk {
+        /// Bytes of the object.
+        len: u64,
+        /// Bytes of memory that objects may take.
+        budget: u64,
+        /// The directory that objects are spilled to.
+        directory: String,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// The system has no memory, whatever the budget says.
+    #[error("the machine of the node has no memory left for an object of {len} bytes")]
+    OutOfMemory {
+        /// Bytes of the object.
+        len: u64,
+    },
+}
+
+impl Storage {
+    /// An empty storage with a budget in bytes, and a directory for what is beyond it.
+    ///
+    /// # Errors
+    ///
+    /// If nothing can be written into the directory.
+    pub fn new(budget: u64, spill: Option<PathBuf>) -> io::Result<Self> {
+        let disk = match spill {
+            Some(directory) => Some(Disk {
+                spill: Spill::open(directory)?,
+                order: Mutex::default(),
+                turn: Mutex::default(),
+            }),
+            None => None,
+        };
+        Ok(Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            budget: Arc::new(Budget::new(budget)),
+            disk,
+            next: AtomicU64::new(0),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Reserves memory for an object that is about to come.
+    ///
+    /// # Errors
+    ///
+    /// If it may not come, or there is no room for it. If then it [may be spilled
+    /// for](Self::may_spill), [`make_room`](Self::make_room) helps.
+    pub fn reserve(
+        self: &Arc<Self>,
+        kind: Kind,
+        id: ObjectId,
+        capability: Capability,
+        len: u64,
+    ) -> Result<Reservation, Refusal> {
+        self.admit(kind, id, capability, len)?;
+        match self.budget.take(len.saturating_add(OVERHEAD)) {
+            Ok(charge) => Ok(self.reservation(kind, id, capability, len, charge)),
+            Err(available) => Err(self.full(len, available)),
+        }
+    }
+
+    /// Whether objects can be written to a disk.
+    #[must_use]
+    pub const fn may_spill(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    /// As [`reserve`](Self::reserve); writes the oldest objects to the disk as long as there is too
+    /// little memory, which blocks.
+    ///
+    /// # Errors
+    ///
+    /// If it may not come, or there is no room for it on the disk either.
+    pub fn make_room(
+        self: &Arc<Self>,
+        kind: Kind,
+        id: ObjectId,
+        capability: Capability,
+        len: u64,
+    ) -> Result<Reservation, Refusal> {
+        self.admit(kind, id, capability, len)?;
+        let needed = len.saturating_add(OVERHEAD);
+        // Whoever waits for its turn may find the room made already.
+        let _turn = self.disk.as_ref().map(|disk| lock(&disk.turn));
+        loop {
+            let available = match self.budget.take(needed) {
+                Ok(charge) => return Ok(self.reservation(kind, id, capability, len, charge)),
+                Err(available) => available,
+            };
+            let Some(disk) = &self.disk else {
+                return Err(self.full(len, available));
+            };
+            match self.spill_oldest(disk) {
+                Ok(true) => {}
+                Ok(false) => return Err(self.full(len, available)),
+                Err(reason) => {
+                    return Err(Refusal::Disk {
+                        len,
+                        budget: self.budget.limit(),
+                        directory: disk.spill.directory().display().to_string(),
+                        reason,
+                    });
+                }
+            }
+        }
+    }
+
+    fn admit(
+        &self,
+        kind: Kind,
+        id: ObjectId,
+        capability: Capability,
+        len: u64,
+    ) -> Result<(), Refusal> {
+        self.shard(id).admit(kind, id, capability)?;
+        let budget = self.budget.limit();
+        if len.saturating_add(OVERHEAD) > budget {
+            return Err(Refusal::TooLarge { len, budget });
+        }
+        Ok(())
+    }
+
+    fn full(&self, len: u64, available: u64) -> Refusal {
+        Refusal::Full {
+            len,
+            budget: self.budget.limit(),
+            available: available.saturating_sub(OVERHEAD),
+        }
+    }
+
+    fn reservation(
+        self: &Arc<Self>,
+        kind: Kind,
+        id: ObjectId,
+        capability: Capability,
+        len: u64,
+        charge: Charge,
+    ) -> Reservation {
+        self.counters.reserved.fetch_add(len, Ordering::Relaxed);
+        Reservation {
+            storage: Arc::clone(self),
+            kind,
+            id,
+            capability,
+            len,
+            charge: Some(charge),
+        }
+    }
+
+    /// Writes the oldest object in memory to the disk, and small ones that came after it; whether
+    /// there was one.
+    fn spill_oldest(&self, disk: &Disk) -> io::Result<bool> {
+        let mut chosen: Vec<(ObjectId, Arc<Object>)> = Vec::new();
+        let mut bytes = 0;
+        while bytes < TOGETHER {
+            let Some((sequence, id)) = lock(&disk.order).pop_first() else {
+                break;
+            };
+            let object = self.shard(id).objects.get(&id).map(Arc::clone);
+            let Some(object) = object.filter(|object| object.sequence == sequence) else {
+                continue;
+            };
+            // What has no bytes takes no room.
+            if !object.is_empty() {
+                bytes += object.len();
+                chosen.push((id, object));
+            }
+        }
+        if chosen.is_empty() {
+            return Ok(false);
+        }
+        let objects: Vec<_> = chosen
+            .iter()
+            .map(|(_, object)| Arc::clone(object))
+            .collect();
+        let file = match disk.spill.write(&objects) {
+            Ok(file) => file,
+            Err(error) => {
+                let names = chosen.iter().map(|(id, object)| (object.sequence, *id));
+                lock(&disk.order).extend(names);
+                return Err(error);
+            }
+        };
+        drop(objects);
+        let mut offset = 0;
+        for (id, object) in chosen {
+            let part = offset..offset + object.len();
+            offset = part.end;
+            let mut shard = self.shard(id);
+            if let Entry::Occupied(mut entry) = shard.objects.entry(id)
+                && Arc::ptr_eq(entry.get(), &object)
+            {
+                let charge = self.budget.take_anyway(OVERHEAD);
+                let spilled = Arc::new(object.spilled(&file, part, charge));
+                self.count_in(&spilled);
+                self.count_out(&entry.insert(spilled));
+            }
+        }
+        Ok(true)
+    }
+
+    /// The object, if there is one that the capability opens.
+    #[must_use]
+    pub fn get(&self, id: ObjectId, capability: Capability) -> Option<Arc<Object>> {
+        self.counters.count(Kind::Get);
+        let object = self.look(id, capability)?;
+        Counters::add(&self.counters.hits, 1);
+        Some(object)
+    }
+
+    /// Whether there is an object that the capability opens.
+    #[must_use]
+    pub fn exists(&self, id: ObjectId, capability: Capability) -> bool {
+        self.counters.count(Kind::Exists);
+        self.look(id, capability).is_some()
+    }
+
+    fn look(&self, id: ObjectId, capability: Capability) -> Option<Arc<Object>> {
+        let shard = self.shard(id);
+        let object = shard.objects.get(&id)?;
+        object
+            .capability
+            .opens(capability)
+            .then(|| Arc::clone(object))
+    }
+
+    /// Sees to it that there is no such object: one that is being put does not appear either.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`] if there is one that the capability does not open.
+    pub fn evict(&self, id: ObjectId, capability: Capability, now: Instant) -> Result<(), Refusal> {
+        self.counters.count(Kind::Evict);
+        let mut shard = self.shard(id);
+        let evicted = match shard.objects.entry(id) {
+            Entry::Occupied(entry) if entry.get().capability.opens(capability) => entry.remove(),
+            Entry::Occupied(_) => return Err(self.refuse(Refusal::Forbidden)),
+            Entry::Vacant(_) => {
+                shard.revoked.add(id, now);
+                return Ok(());
+            }
+        };
+        self.forget(&evicted);
+        // The bytes are given back when nobody waits for the lock.
+        drop(shard);
+        drop(evicted);
+        Ok(())
+    }
+
+    /// Notes that an object is not in the table any more.
+    fn forget(&self, object: &Object) {
+        self.count_out(object);
+        if let Some(disk) = &self.disk {
+            lock(&disk.order).remove(&object.sequence);
+        }
+    }
+
+    fn count_in(&self, object: &Object) {
+        let counters = &self.counters;
+        Counters::add(&counters.objects, 1);
+        Counters::add(&counters.bytes, object.len());
+        if object.is_spilled() {
+            Counters::add(&counters.spilled_objects, 1);
+            Counters::add(&counters.spilled_bytes, object.len());
+        }
+    }
+
+    fn count_out(&self, object: &Object) {
+        let counters = &self.counters;
+        Counters::subtract(&counters.objects, 1);
+        Counters::subtract(&counters.bytes, object.len());
+        if object.is_spilled() {
+            Counters::subtract(&counters.spilled_objects, 1);
+            Counters::subtract(&counters.spilled_bytes, object.len());
+        }
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Refusal {
+        Counters::add(&self.counters.refused, 1);
+        refusal
+    }
+
+    /// What there is, and what happened.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let counters = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Statistics {
+            objects: read(&counters.objects),
+            bytes: read(&counters.bytes),
+            budget: self.budget.limit(),
+            memory: self.budget.used(),
+            memory_peak: self.budget.peak(),
+            reserved: read(&counters.reserved),
+            spilled_objects: read(&counters.spilled_objects),
+            spilled_bytes: read(&counters.spilled_bytes),
+            refused: read(&counters.refused),
+            hits: read(&counters.hits),
+            bytes_in: read(&counters.bytes_in),
+            bytes_out: read(&counters.bytes_out),
+            operations: counters.operations().collect(),
+        }
+    }
+
+    fn shard(&self, id: ObjectId) -> MutexGuard<'_, Shard> {
+        // Names are random; those that are not share a lock and nothing else.
+        let index = (id.0 % SHARDS as u128) as usize;
+        lock(&self.shards[index])
+    }
+}
+
+impl Shard {
+    /// Whether such an object may come.
+    fn admit(&self, kind: Kind, id: ObjectId, capability: Capability) -> Result<(), Refusal> {
+        if let Some(known) = self.objects.get(&id)
+            && !known.capability.opens(capability)
+        {
+            return Err(Refusal::Forbidden);
+        }
+        if kind == Kind::Put && self.revoked.contains(id, Instant::now()) {
+            return Err(Refusal::Revoked);
+        }
+        Ok(())
+    }
+}
+
+/// Memory that is left for an object that is on its way. Nothing of it stays if this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    storage: Arc<Storage>,
+    kind: Kind,
+    id: ObjectId,
+    capability: Capability,
+    len: u64,
+    charge: Option<Charge>,
+}
+
+impl Reservation {
+    /// The memory for the object's bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the system has none.
+    pub fn memory(&self) -> Result<Filling, Refusal> {
+        let len = usize::try_from(self.len).ok();
+        let filling = len.and_then(|len| Filling::new(len).ok());
+        filling.ok_or(Refusal::OutOfMemory { len: self.len })
+    }
+
+    /// Makes the object visible, in place of one that was there.
+    ///
+    /// # Errors
+    ///
+    /// If the object may not come any more.
+    pub fn commit(mut self, memory: Memory, sum: u64) -> Result<(), Refusal> {
+        let Some(charge) = self.charge.take() else {
+            return Ok(());
+        };
+        let storage = &*self.storage;
+        storage.counters.count(self.kind);
+        Counters::add(&storage.counters.bytes_in, memory.len());
+        let sequence = storage.next.fetch_add(1, Ordering::Relaxed);
+        let object = Object::in_memory(self.capability, sum, sequence, memory, charge);
+        let mut shard = storage.shard(self.id);
+        shard.admit(self.kind, self.id, self.capability)?;
+        storage.count_in(&object);
+        if let Some(disk) = &storage.disk {
+            lock(&disk.order).insert(sequence, self.id);
+        }
+        let replaced = shard.objects.insert(self.id, Arc::new(object));
+        if let Some(replaced) = &replaced {
+            storage.forget(replaced);
+        }
+        drop(shard);
+        drop(replaced);
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let reserved = &self.storage.counters.reserved;
+        reserved.fetch_sub(self.len, Ordering::Relaxed);
+    }
+}
+
+/// Nothing that is done under a lock can panic half way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
