@@ -3,11 +3,12 @@
 //! A forked child inherits memory but not threads: locks held by a thread that does not exist,
 //! connections that the parent goes on using. Whoever keeps such things notes the
 //! [`generation`] they were made in, and starts afresh when it has changed; [`PerProcess`] does so
-//! for whatever it holds.
+//! for whatever it holds. Descriptors that children must not keep are named by [`ClosedInChild`].
 
+mod closing;
 mod per_process;
 
-pub use self::per_process::PerProcess;
+pub use self::{closing::ClosedInChild, per_process::PerProcess};
 
 use std::{
     ptr::{self, NonNull},

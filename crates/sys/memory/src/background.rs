@@ -29,7 +29,7 @@ pub fn background(
 }
 
 /// Calls `start` while this thread takes no signals, which threads that it starts inherit.
-fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both are places for a set; the first call fills `all`, the second reads it and fills

@@ -14,7 +14,7 @@
 //! * [`memory`]: [`Memory`], what a get returns: owned bytes, or a mapping.
 //! * [`filling`]: [`Filling`], memory that is being received.
 //! * [`recycled`]: large buffers that are used again, with their pages.
-//! * [`background()`]: threads that give memory back.
+//! * [`background()`]: threads that give memory back, and threads without signals.
 
 mod background;
 pub mod descriptor;
@@ -25,7 +25,7 @@ pub mod recycled;
 pub mod segment;
 
 pub use self::{
-    background::background,
+    background::{background, without_signals},
     descriptor::close,
     filling::Filling,
     mapping::Mapping,
