@@ -49,6 +49,7 @@ MAY_KNOW = {
     'proxystore-core': {'proxystore-memory'},
     'proxystore-frame': {'proxystore-memory'},
     'proxystore-runtime': {'proxystore-core', *SYS},
+    'proxystore-wire': {'proxystore-memory'},
     'proxystore-node': {
         'proxystore-core',
         'proxystore-runtime',

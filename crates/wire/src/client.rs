@@ -1,0 +1,473 @@
+//! The client's side of a connection.
+
+mod slots;
+
+use std::time::{Duration, Instant};
+
+use proxystore_memory::Segment;
+
+use self::slots::{Asked, Slot, Slots, State};
+use crate::{
+    ObjectKey, Outgoing, StreamId, Violation,
+    frame::{Header, Kind},
+    handshake::Agreed,
+    link::{BodyState, Incoming, Link},
+    message::{Mode, Reply},
+};
+
+/// The client's side of a connection, from the handshake on.
+///
+/// Each request is a stream, which ends with exactly one [`Event::Reply`], or with the last byte of
+/// the body after [`Event::Found`]; then its number may be used again. A stream that was cancelled
+/// ends without a word.
+#[derive(Debug)]
+pub struct Session {
+    link: Link,
+    slots: Slots,
+    keep_alive: Duration,
+    /// When there was last nothing to wait for.
+    idle: Instant,
+    /// When a ping was sent that only keeps the connection alive.
+    pinged: Option<Instant>,
+    draining: bool,
+}
+
+/// What arrived, and how many bytes of the staging buffer are done with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Received<'a> {
+    /// The bytes that are done with.
+    pub used: usize,
+    /// What arrived; none if there are not enough bytes for anything.
+    pub event: Option<Event<'a>>,
+}
+
+/// What arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The request is over.
+    Reply {
+        /// Its stream, which is free now.
+        stream: StreamId,
+        /// Anything but [`Reply::Found`].
+        reply: Reply<'a>,
+    },
+    /// The object was found and follows in chunks. Make room and call [`Session::accept`], or
+    /// [`Session::cancel`].
+    Found {
+        /// The stream.
+        stream: StreamId,
+        /// The length of the object in bytes, as the node says.
+        len: u64,
+        /// The checksum of the object, to be compared once all is there.
+        sum: u64,
+    },
+    /// The next bytes, `len` at most, are the next part of the body of `stream`. Those that are in
+    /// the staging buffer already come first. Asking again before
+    /// [`body_received`](Session::body_received) gives the same answer.
+    Body {
+        /// The stream.
+        stream: StreamId,
+        /// How many bytes of the chunk are left.
+        len: usize,
+    },
+    /// The next bytes belong to an object that was found but neither accepted nor cancelled.
+    Waiting {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Send what is to be sent first.
+    Congested,
+    /// The node is about to stop. What is under way will be finished; begin nothing new.
+    Draining,
+}
+
+/// Why a request cannot begin on this connection at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotNow {
+    /// As much is under way as the node or this side allows: wait for replies.
+    #[error("too many requests are under way on this connection")]
+    Busy,
+    /// The node is about to stop: use another connection.
+    #[error("the node is about to stop")]
+    Draining,
+}
+
+impl Session {
+    /// A session as agreed on in the handshake. While requests wait, a node of which nothing is
+    /// heard for `keep_alive` is taken to be dead.
+    #[must_use]
+    pub fn new(agreed: &Agreed, keep_alive: Duration, now: Instant) -> Self {
+        Self {
+            link: Link::new(agreed, now),
+            slots: Slots::new(agreed.peer.streams),
+            keep_alive,
+            idle: now,
+            pinged: None,
+            draining: false,
+        }
+    }
+
+    /// Whether an object of `len` bytes travels within the request: [`put`](Self::put) then takes it
+    /// along, and nothing else is to be done.
+    #[must_use]
+    pub fn is_inline(&self, len: usize) -> bool {
+        u32::try_from(len).is_ok_and(|len| len <= self.link.sender.peer().inline)
+    }
+
+    /// Asks the node to store the object made of `segments`.
+    ///
+    /// If it [is short](Self::is_inline), it is copied. If not, chunks of it are to be sent when
+    /// [`outgoing`](Self::outgoing) says so, and [`end`](Self::end) is to be called after the last.
+    /// The answer is [`Reply::Done`] or [`Reply::Refused`]; the latter may come before the end, and
+    /// no more chunks are asked for then.
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`]; nothing has happened then.
+    pub fn put(
+        &mut self,
+        key: &ObjectKey,
+        mode: Mode,
+        segments: &[Segment<'_>],
+        now: Instant,
+    ) -> Result<StreamId, NotNow> {
+        let len = segments.iter().map(Segment::len);
+        let len = len.fold(0, usize::saturating_add);
+        let is_inline = self.is_inline(len);
+        let state = if is_inline {
+            State::Asked
+        } else {
+            State::Sending
+        };
+        let stream = self.begin(Asked::Put { key: *key, mode }, state, now)?;
+        let flags = u8::from(mode == Mode::Replace);
+        let mut head = [0; 40];
+        head[..16].copy_from_slice(&key.id);
+        head[16..32].copy_from_slice(&key.capability);
+        if is_inline {
+            let sender = &mut self.link.sender;
+            sender.push_put(flags, stream.0, head, segments, len);
+        } else {
+            head[32..].copy_from_slice(&(len as u64).to_le_bytes());
+            self.link.sender.push(Kind::Begin, flags, stream.0, &head);
+            self.link.sender.open(stream.0, len as u64);
+        }
+        Ok(stream)
+    }
+
+    /// All chunks of the object were sent; `sum` is the checksum of the bytes as they were sent.
+    pub fn end(&mut self, stream: StreamId, sum: u64) {
+        if let Some(slot) = self.slots.of(stream.0)
+            && slot.state == State::Sending
+            && !slot.cancelled
+        {
+            slot.state = State::Asked;
+            let sum = sum.to_le_bytes();
+            self.link.sender.push(Kind::End, 0, stream.0, &sum);
+        }
+    }
+
+    /// Asks for an object. `whole` says that an object of any length may come on this connection;
+    /// without it the answer for a longer one is [`Reply::Elsewhere`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`]; nothing has happened then.
+    pub fn get(&mut self, key: &ObjectKey, whole: bool, now: Instant) -> Result<StreamId, NotNow> {
+        self.ask(Kind::Get, u8::from(whole), Asked::Get { whole }, key, now)
+    }
+
+    /// Asks whether an object is there: [`Reply::Present`] or [`Reply::Absent`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`]; nothing has happened then.
+    pub fn exists(&mut self, key: &ObjectKey, now: Instant) -> Result<StreamId, NotNow> {
+        self.ask(Kind::Exists, 0, Asked::Exists, key, now)
+    }
+
+    /// Asks the node to remove an object: [`Reply::Done`], whether it was there or not.
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`]; nothing has happened then.
+    pub fn evict(&mut self, key: &ObjectKey, now: Instant) -> Result<StreamId, NotNow> {
+        self.ask(Kind::Evict, 0, Asked::Evict { undoes: None }, key, now)
+    }
+
+    /// Asks for the node's report.
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`]; nothing has happened then.
+    pub fn status(&mut self, now: Instant) -> Result<StreamId, NotNow> {
+        let stream = self.begin(Asked::Status, State::Asked, now)?;
+        self.link.sender.push(Kind::Status, 0, stream.0, &[]);
+        Ok(stream)
+    }
+
+    /// There is room for the body that [`Event::Found`] announced.
+    pub fn accept(&mut self, stream: StreamId, now: Instant) {
+        self.link.accept(stream.0, now);
+    }
+
+    /// Gives a request up: nothing more is heard of it. What was put with [`Mode::New`] will not
+    /// stay at the node, even if it had been stored already.
+    ///
+    /// The rest of a chunk that is being sent is filled with zeros by [`outgoing`](Self::outgoing).
+    pub fn cancel(&mut self, stream: StreamId) {
+        let Some(slot) = self.slots.of(stream.0).filter(|slot| !slot.cancelled) else {
+            return;
+        };
+        slot.cancelled = true;
+        match slot.state {
+            State::Sending => self.link.sender.abandon(stream.0),
+            State::Receiving => self.link.discard(stream.0),
+            State::Asked => {}
+        }
+        self.link.sender.push(Kind::Cancel, 0, stream.0, &[]);
+    }
+
+    /// What to send next. Between this and [`sent`](Self::sent) it must not be asked again.
+    ///
+    /// Whoever does not have the object of the chunk's stream sends `bytes` alone and leaves the
+    /// chunk to its owner.
+    pub fn outgoing(&mut self) -> Outgoing<'_> {
+        self.link.sender.outgoing()
+    }
+
+    /// The first `len` bytes of what [`outgoing`](Self::outgoing) returned were sent. Returns the
+    /// stream whose last chunk is complete with them: call [`end`](Self::end) for it.
+    pub fn sent(&mut self, len: usize) -> Option<StreamId> {
+        let finished = self.link.sender.sent(len)?;
+        let slot = self.slots.of(finished.0)?;
+        (!slot.cancelled).then_some(finished)
+    }
+
+    /// Whether there is something to send.
+    #[must_use]
+    pub fn wants_to_send(&self) -> bool {
+        self.link.sender.is_waiting()
+    }
+
+    /// The stream whose object is needed for the next chunk, or for the rest of the present one.
+    #[must_use]
+    pub fn turn(&self) -> Option<StreamId> {
+        self.link.sender.turn()
+    }
+
+    /// Looks at bytes that arrived, up to the first event. Call it again with the rest, until there
+    /// is no event.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation`]: the connection is over.
+    pub fn receive<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        now: Instant,
+    ) -> Result<Received<'a>, Violation> {
+        let mut used = 0;
+        loop {
+            let (taken, incoming) = self.link.receive(&bytes[used..], now)?;
+            used += taken;
+            if taken > 0 {
+                self.pinged = None;
+            }
+            let event = match incoming {
+                Incoming::Nothing => None,
+                Incoming::Congested => Some(Event::Congested),
+                Incoming::Waiting(stream) => Some(Event::Waiting { stream }),
+                Incoming::Body(stream, len) => Some(Event::Body { stream, len }),
+                Incoming::Discarded(stream) => {
+                    self.link.forget(stream);
+                    self.slots.free(stream);
+                    continue;
+                }
+                Incoming::Frame(header, body) => match self.handle(header, body, now)? {
+                    None => continue,
+                    event => event,
+                },
+            };
+            return Ok(Received { used, event });
+        }
+    }
+
+    /// `len` bytes of the body that [`Event::Body`] announced are where they belong. Returns the
+    /// stream whose object is complete with them; the stream is free then.
+    pub fn body_received(&mut self, len: usize, now: Instant) -> Option<StreamId> {
+        self.pinged = None;
+        let stream = self.link.body_received(len, now)?;
+        self.link.forget(stream.0);
+        let slot = self.slots.free(stream.0)?;
+        (!slot.cancelled).then_some(stream)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, unless something arrives
+    /// before. None if nothing is waited for.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let since = self.pinged.unwrap_or(self.idle.max(self.link.heard));
+        since.checked_add(self.keep_alive / 2)
+    }
+
+    /// Sends a ping if nothing was heard for half of the keep-alive time. Everything that has
+    /// arrived must have been shown to [`receive`](Self::receive) before.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation::Silent`] if the ping was not answered in the other half: the connection is over.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Violation> {
+        if self.next_timeout().is_none_or(|at| now < at) {
+            return Ok(());
+        }
+        if self.pinged.is_some() {
+            return Err(Violation::Silent(self.keep_alive));
+        }
+        self.pinged = Some(now);
+        self.link.ping();
+        Ok(())
+    }
+
+    /// The number of requests under way, those included that were cancelled and whose end the node
+    /// has not confirmed yet.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether the node is about to stop.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// What may or may not be stored if the connection is lost now: the new objects of puts that
+    /// were not answered, and those of cancelled puts that were not undone yet.
+    pub fn unsettled(&self) -> impl Iterator<Item = ObjectKey> {
+        self.slots.iter().filter_map(|slot| match slot.asked {
+            Asked::Put {
+                key,
+                mode: Mode::New,
+            } => Some(key),
+            Asked::Evict { undoes } => undoes,
+            _ => None,
+        })
+    }
+
+    fn begin(&mut self, asked: Asked, state: State, now: Instant) -> Result<StreamId, NotNow> {
+        if self.draining {
+            return Err(NotNow::Draining);
+        }
+        if self.link.sender.is_congested() {
+            return Err(NotNow::Busy);
+        }
+        if self.slots.is_empty() {
+            self.idle = now;
+            self.pinged = None;
+        }
+        let slot = Slot {
+            asked,
+            state,
+            cancelled: false,
+        };
+        self.slots.take(slot).map(StreamId).ok_or(NotNow::Busy)
+    }
+
+    fn ask(
+        &mut self,
+        kind: Kind,
+        flags: u8,
+        asked: Asked,
+        key: &ObjectKey,
+        now: Instant,
+    ) -> Result<StreamId, NotNow> {
+        let stream = self.begin(asked, State::Asked, now)?;
+        self.link.sender.push(kind, flags, stream.0, &key.bytes());
+        Ok(stream)
+    }
+
+    fn handle<'a>(
+        &mut self,
+        header: Header,
+        body: &'a [u8],
+        now: Instant,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        let Header { kind, stream, .. } = header;
+        if kind == Kind::Drain {
+            self.draining = true;
+            return Ok(Some(Event::Draining));
+        }
+        let reply = Reply::decode(header, body)?.ok_or(Violation::Unexpected { kind })?;
+        let slot = self
+            .slots
+            .of(stream)
+            .ok_or(Violation::UnknownStream { kind, stream })?;
+        if !slot.awaits(&reply) {
+            return Err(Violation::Unexpected { kind });
+        }
+        let (state, cancelled) = (slot.state, slot.cancelled);
+        if let Reply::Found { len, sum } = reply {
+            slot.state = State::Receiving;
+            let state = if cancelled {
+                BodyState::Discarded
+            } else {
+                BodyState::Waiting
+            };
+            self.link.expect(stream, len, state, now);
+            let stream = StreamId(stream);
+            return Ok((!cancelled).then_some(Event::Found { stream, len, sum }));
+        }
+        if cancelled
+            && let (
+                Reply::Done,
+                Asked::Put {
+                    key,
+                    mode: Mode::New,
+                },
+            ) = (reply, slot.asked)
+        {
+            slot.asked = Asked::Evict { undoes: Some(key) };
+            slot.state = State::Asked;
+            self.link.sender.push(Kind::Evict, 0, stream, &key.bytes());
+            return Ok(None);
+        }
+        match state {
+            // Only a refusal comes before the end. The node waits to hear that no more will come.
+            State::Sending if !cancelled => {
+                self.link.sender.abandon(stream);
+                self.link.sender.push(Kind::Cancel, 0, stream, &[]);
+            }
+            State::Receiving => {
+                self.link.forget(stream);
+            }
+            State::Sending | State::Asked => {}
+        }
+        self.slots.free(stream);
+        let stream = StreamId(stream);
+        Ok((!cancelled).then_some(Event::Reply { stream, reply }))
+    }
+}
+
+impl Slot {
+    /// Whether this reply answers what was asked.
+    fn awaits(&self, reply: &Reply<'_>) -> bool {
+        match (self.state, self.asked, reply) {
+            (State::Sending | State::Receiving, _, Reply::Refused { .. }) => true,
+            (State::Sending | State::Receiving, ..) => false,
+            (State::Asked, asked, reply) => match reply {
+                Reply::Done => matches!(asked, Asked::Put { .. } | Asked::Evict { .. }),
+                Reply::Present { .. } => asked == Asked::Exists,
+                Reply::Absent => matches!(asked, Asked::Get { .. } | Asked::Exists),
+                Reply::Object { .. } => matches!(asked, Asked::Get { .. }),
+                Reply::Found { .. } => asked == Asked::Get { whole: true },
+                Reply::Elsewhere { .. } => asked == Asked::Get { whole: false },
+                Reply::Report(_) => asked == Asked::Status,
+                Reply::Refused { .. } => true,
+            },
+        }
+    }
+}
