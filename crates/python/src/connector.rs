@@ -9,7 +9,8 @@ use pyo3::{
 };
 
 use crate::{
-    buffer::{self, Gathered},
+    asyncio::{self, Pace, PyFetch, Request},
+    buffer::{self, Gathered, Held},
     convert, door, errors,
 };
 
@@ -24,6 +25,7 @@ const LARGE: usize = 1 << 20;
 pub(crate) struct PyConnector {
     connector: Arc<dyn Connector>,
     key_type: Py<PyType>,
+    pace: Pace,
 }
 
 #[pymethods]
@@ -38,6 +40,7 @@ impl PyConnector {
         let config = convert::config_from_python(options)?;
         let connector = door::call(py, || proxystore::registry().open(kind, &config))?;
         Ok(Self {
+            pace: Pace::of(&connector.capabilities()),
             connector,
             key_type: key_type.unbind(),
         })
@@ -66,7 +69,7 @@ impl PyConnector {
 
     fn evict(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = key.py();
-        let key = convert::key_from_python(key, self.key_type.bind(py))?;
+        let key = self.key(key)?;
         door::run(py, Deadline::never(), |deadline| {
             self.connector.evict(&key, deadline)
         })
@@ -74,7 +77,7 @@ impl PyConnector {
 
     fn exists(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = key.py();
-        let key = convert::key_from_python(key, self.key_type.bind(py))?;
+        let key = self.key(key)?;
         door::run(py, Deadline::never(), |deadline| {
             self.connector.exists(&key, deadline)
         })
@@ -83,7 +86,7 @@ impl PyConnector {
     #[pyo3(signature = (key, copy=false))]
     fn get<'py>(&self, key: &Bound<'py, PyAny>, copy: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = key.py();
-        let key = convert::key_from_python(key, self.key_type.bind(py))?;
+        let key = self.key(key)?;
         let memory = door::run(py, Deadline::never(), |deadline| {
             if copy {
                 self.connector.get_copy(&key, deadline)
@@ -98,11 +101,7 @@ impl PyConnector {
 
     fn get_batch<'py>(&self, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let py = keys.py();
-        let key_type = self.key_type.bind(py);
-        let keys = keys
-            .try_iter()?
-            .map(|key| convert::key_from_python(&key?, key_type))
-            .collect::<PyResult<Vec<_>>>()?;
+        let keys = self.keys(keys)?;
         let objects = door::run(py, Deadline::never(), |deadline| {
             self.connector.get_batch(&keys, deadline)
         })?;
@@ -161,12 +160,68 @@ impl PyConnector {
 
     fn set(&self, key: &Bound<'_, PyAny>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = key.py();
-        let key = convert::key_from_python(key, self.key_type.bind(py))?;
+        let key = self.key(key)?;
         let object = self.borrow(obj)?;
         let payload = object.payload();
         door::run(py, Deadline::never(), |deadline| {
             self.connector.set(&key, payload, deadline)
         })
+    }
+
+    #[pyo3(signature = (clear=None))]
+    fn aclose<'py>(&self, py: Python<'py>, clear: Option<bool>) -> PyResult<Bound<'py, PyAny>> {
+        self.begin(py, Ok(Request::Close(CloseOptions { clear })))
+    }
+
+    fn aevict<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.begin(key.py(), self.key(key).map(Request::Evict))
+    }
+
+    fn aexists<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.begin(key.py(), self.key(key).map(Request::Exists))
+    }
+
+    #[pyo3(signature = (key, copy=false))]
+    fn aget<'py>(&self, key: &Bound<'py, PyAny>, copy: bool) -> PyResult<Bound<'py, PyAny>> {
+        let request = if copy { Request::GetCopy } else { Request::Get };
+        self.begin(key.py(), self.key(key).map(request))
+    }
+
+    fn aget_batch<'py>(&self, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.begin(keys.py(), self.keys(keys).map(Request::GetBatch))
+    }
+
+    fn aput<'py>(&self, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.begin(obj.py(), hold(obj).map(Request::Put))
+    }
+
+    fn aput_batch<'py>(&self, objs: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let objects = objs
+            .try_iter()
+            .and_then(|objs| objs.map(|object| hold(&object?)).collect());
+        self.begin(objs.py(), objects.map(Request::PutBatch))
+    }
+
+    fn aset<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        obj: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let request = self
+            .key(key)
+            .and_then(|key| Ok(Request::Set(key, hold(obj)?)));
+        self.begin(key.py(), request)
+    }
+
+    /// Begins to get an object, for whoever asks the returned object for it.
+    fn fetch(&self, key: &Bound<'_, PyAny>) -> PyResult<PyFetch> {
+        let request = Request::Get(self.key(key)?);
+        PyFetch::begin(
+            &self.connector,
+            self.key_type.bind(key.py()),
+            self.pace,
+            request,
+        )
     }
 
     fn __repr__(&self) -> String {
@@ -178,6 +233,22 @@ impl PyConnector {
 }
 
 impl PyConnector {
+    fn begin<'py>(
+        &self,
+        py: Python<'py>,
+        request: PyResult<Request>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        asyncio::begin(&self.connector, self.key_type.bind(py), self.pace, request)
+    }
+
+    fn key(&self, key: &Bound<'_, PyAny>) -> PyResult<Key> {
+        convert::key_from_python(key, self.key_type.bind(key.py()))
+    }
+
+    fn keys(&self, keys: &Bound<'_, PyAny>) -> PyResult<Vec<Key>> {
+        keys.try_iter()?.map(|key| self.key(&key?)).collect()
+    }
+
     /// The bytes of an object to put, complete but for what the connector completes.
     fn borrow<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Gathered<'py>> {
         let mut gathered = Gathered::borrow(object)?;
@@ -194,6 +265,11 @@ impl PyConnector {
             });
         }
     }
+}
+
+/// The bytes of an object to put, held until the operation has ended.
+fn hold(object: &Bound<'_, PyAny>) -> PyResult<Held> {
+    Gathered::borrow(object).map(Held::hold)
 }
 
 /// Lets a signal that arrived while a large object was put be heard before its key is handed out:

@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use proxystore::{Deadline, Operation, Result, Stopped, drive};
 use pyo3::prelude::*;
 
-use crate::{errors, logging};
+use crate::{buffer, errors, logging};
 
 /// Runs a blocking call of the core, detached from the interpreter.
 ///
@@ -41,6 +41,7 @@ fn leave<T: Send>(
     work: impl FnOnce() -> Result<T, Stopped<PyErr>> + Send,
 ) -> PyResult<T> {
     logging::refresh(py)?;
+    buffer::release_dropped(py);
     // Nothing that the closure borrows is used again after a panic: the operation is dropped, and
     // its connector keeps no lock across a poll.
     match py.detach(|| panic::catch_unwind(AssertUnwindSafe(work))) {

@@ -6,11 +6,13 @@
 //! * `buffer`: bytes in and out by the buffer protocol, without a copy; frames around them.
 //! * `convert`, `errors`, `logging`: keys and configurations, exceptions, log records.
 //! * `connector`: the one class for all native connectors.
+//! * `asyncio`: operations that a loop of asyncio waits for.
 //! * `python_connector`: a connector written in Python, usable wherever a native one is.
 //! * `conformance`: the contract of connectors, run over either.
 //! * `storage`: looking after what connectors keep.
 //! * `proxy`: the native half of the Proxy.
 
+mod asyncio;
 mod buffer;
 mod conformance;
 mod connector;
@@ -28,6 +30,8 @@ use pyo3::prelude::*;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::asyncio::{PyFetch, cancel_operation};
     #[pymodule_export]
     use crate::buffer::{PyFrameHeader, PyMemory, join_buffers, make_frame, open_frame};
     #[pymodule_export]

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from proxystore import _native
+from proxystore._native import Connector as CoreConnector
 from proxystore._native import (
+    Fetch,
+    cancel_operation,
     collect_garbage,
     conformance_cases,
     report,
     run_conformance_case,
+)
+from proxystore.connectors._awaitable import (
+    AwaitableDeferrableOperations,
+    AwaitableOperations,
+    override_together,
 )
 
 if TYPE_CHECKING:
@@ -23,8 +30,11 @@ if TYPE_CHECKING:
     from proxystore.serialize import BytesLike
 
 __all__ = [
+    'CoreConnector',
+    'Fetch',
     'NativeConnector',
     'NativeDeferrableConnector',
+    'cancel_operation',
     'collect_garbage',
     'conformance_cases',
     'report',
@@ -34,11 +44,14 @@ __all__ = [
 KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
 
 
-class NativeConnector(Generic[KeyT]):
+class NativeConnector(AwaitableOperations[KeyT], Generic[KeyT]):
     """Base of the connectors whose operations run in the native core.
 
     A subclass sets `kind` and `key_type` and passes its options to this
     constructor. Every operation releases the interpreter while it runs.
+
+    Each has an asynchronous twin, whose name begins with an `a`. A subclass
+    that overrides an operation alone gets a twin that calls it in a thread.
 
     Args:
         options: The connector's options, by name.
@@ -57,8 +70,12 @@ class NativeConnector(Generic[KeyT]):
     #: `get` takes `copy`.
     copies: ClassVar[bool] = True
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        override_together(cls)
+
     def __init__(self, **options: Any) -> None:
-        self._native = _native.Connector(self.kind, options, self.key_type)
+        self._native = CoreConnector(self.kind, options, self.key_type)
 
     def __enter__(self) -> Self:
         return self
@@ -229,7 +246,7 @@ class NativeConnector(Generic[KeyT]):
         return keys
 
 
-class NativeDeferrableConnector(NativeConnector[KeyT]):
+class NativeDeferrableConnector(AwaitableDeferrableOperations[KeyT], NativeConnector[KeyT]):
     """A native connector whose keys can be made before their objects."""
 
     def new_key(self, obj: BytesLike | None = None) -> KeyT:  # noqa: ARG002

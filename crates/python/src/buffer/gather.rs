@@ -90,8 +90,26 @@ impl<'py> Gathered<'py> {
         connector_seals: impl FnOnce() -> bool,
     ) -> PyResult<()> {
         match self {
-            Self::Frame(frame) if !frame.sealed && !connector_seals() => frame.complete(py),
+            Self::Frame(frame) if !frame.sealed && !connector_seals() => {
+                let sums = sums(py, &frame.segments[1..])?;
+                frame.complete(&sums);
+                Ok(())
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// Whether [`seal`](Self::seal) has something to do.
+    pub(super) const fn is_unsealed(&self) -> bool {
+        matches!(self, Self::Frame(frame) if !frame.sealed)
+    }
+
+    /// Makes the checksums of a frame now, whether the interpreter is attached or not.
+    pub(super) fn complete(&mut self) {
+        if let Self::Frame(frame) = self
+            && !frame.sealed
+        {
+            frame.complete(&sum_each(&frame.segments[1..]));
         }
     }
 
@@ -143,11 +161,9 @@ impl<'py> Unsealed<'py> {
             .extend(self.views.iter().map(|view| view.segment));
     }
 
-    fn complete(&mut self, py: Python<'_>) -> PyResult<()> {
-        let sums = sums(py, &self.segments[1..])?;
-        self.begin_with(self.seal.seal(&sums));
+    fn complete(&mut self, sums: &[u64]) {
+        self.begin_with(self.seal.seal(sums));
         self.sealed = true;
-        Ok(())
     }
 }
 
@@ -166,11 +182,14 @@ impl Seal for FrameSeal {
 ///
 /// `InternalError` in place of a panic.
 pub(super) fn sums(py: Python<'_>, segments: &[Segment<'_>]) -> PyResult<Vec<u64>> {
-    let work = || segments.iter().map(|&part| sum(&[part])).collect();
     if segments.iter().map(Segment::len).sum::<usize>() < LARGE {
-        return Ok(work());
+        return Ok(sum_each(segments));
     }
-    door::call(py, || Ok(work()))
+    door::call(py, || Ok(sum_each(segments)))
+}
+
+fn sum_each(segments: &[Segment<'_>]) -> Vec<u64> {
+    segments.iter().map(|&part| sum(&[part])).collect()
 }
 
 /// The bytes of `payload`, joined; a frame gets the checksums of what was copied.
