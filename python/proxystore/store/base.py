@@ -827,9 +827,22 @@ class Store(Generic[ConnectorT]):
         """
         started = perf_counter_ns()
         data = [self._serialization.write(obj, self.connector, serializer) for obj in objs]
+        keys = self._put_serialized(data, started, kwargs)
+        if lifetime is not None:
+            self._add_to_lifetime(lifetime, keys)
+        return keys
+
+    def _serialize(self, obj: Any) -> Any:
+        """Return an object as the connector takes it: one buffer or a list of them."""
+        return self._serialization.write(obj, self.connector, None)
+
+    def _put_serialized(
+        self, data: list[Any], started: int, kwargs: dict[str, Any] | None = None
+    ) -> list[ConnectorKeyT]:
+        """Put what `_serialize` returned, since `started` on the performance counter."""
         serialized = perf_counter_ns()
         try:
-            keys: list[ConnectorKeyT] = self.connector.put_batch(data, **kwargs)
+            keys: list[ConnectorKeyT] = self.connector.put_batch(data, **(kwargs or {}))
         except Exception as error:
             self._locate(error)
             raise
@@ -839,8 +852,6 @@ class Store(Generic[ConnectorT]):
             self._add_time('store.put_batch.connector', keys, serialized)
             metrics.add_attribute('store.put_batch.object_sizes', keys, size(data))
             self._add_time('store.put_batch', keys, started)
-        if lifetime is not None:
-            self._add_to_lifetime(lifetime, keys)
         return keys
 
     def _set(

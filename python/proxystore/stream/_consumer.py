@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from proxystore.store import get_or_create_store, unregister_store
+from proxystore.stream._inline import take_carried
 from proxystore.stream.events import (
     EndOfStreamEvent,
     EventBatch,
@@ -124,7 +125,7 @@ class StreamConsumer(Generic[T]):
         """Wait for the next object.
 
         Returns:
-            An unresolved proxy of it, or the object itself if the event carried it.
+            An unresolved proxy of it, or the object itself if its topic has no store.
 
         Raises:
             StopIteration: If the stream has ended.
@@ -135,8 +136,8 @@ class StreamConsumer(Generic[T]):
         """Wait for the next object.
 
         Returns:
-            The metadata, and an unresolved proxy of the object, or the object itself if the event
-            carried it.
+            The metadata, and an unresolved proxy of the object, or the object itself if its topic
+            has no store.
 
         Raises:
             StopIteration: If the stream has ended.
@@ -169,7 +170,7 @@ class StreamConsumer(Generic[T]):
         """
         event = self._next_event()
         if isinstance(event, NewObjectEvent):
-            return event.metadata, cast('T', event.obj)
+            return event.metadata, cast('T', take_carried(event.obj))
         store = self._store(event)
         key = event.get_key()
         obj = store.get(key, default=_MISSING)

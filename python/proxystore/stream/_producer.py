@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from proxystore.store import unregister_store
+from proxystore.stream._inline import carry_or_put
 from proxystore.stream.events import (
     EndOfStreamEvent,
     EventBatch,
@@ -24,14 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from proxystore.proxy import Proxy
     from proxystore.store.base import Store
+    from proxystore.store.types import ConnectorKeyT
     from proxystore.stream.events import Event
     from proxystore.stream.protocols import Filter, Publisher
 
 T = TypeVar('T')
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class _Item(Generic[T]):
     obj: T
     evict: bool
@@ -67,8 +70,13 @@ class StreamProducer(Generic[T]):
         filter_: Called with the metadata of each object; the object is dropped if it returns
             `True`.
         stores: Store of each topic; `None` as a store sends the topic's objects within the events.
+        inline_threshold: Bytes up to which a serialized object travels within its event although
+            its topic has a store. Consumers get a proxy of it as of the others, which resolves
+            without the store. `None` sends every such object through the store; so does a store
+            with `verify=True`, since events carry no checksums.
 
     Raises:
+        ValueError: If `inline_threshold` is negative.
         TypeError: If `publisher` is neither an `EventPublisher` nor a `MessagePublisher`.
     """
 
@@ -81,7 +89,11 @@ class StreamProducer(Generic[T]):
         default_store: Store[Any] | None = None,
         filter_: Filter | None = None,
         stores: Mapping[str, Store[Any] | None] | None = None,
+        inline_threshold: int | None = None,
     ) -> None:
+        if inline_threshold is not None and inline_threshold < 0:
+            msg = f'The inline threshold cannot be negative. Got {inline_threshold}.'
+            raise ValueError(msg)
         if not isinstance(publisher, (EventPublisher, MessagePublisher)):
             msg = (
                 f'{type(publisher).__name__} cannot publish: it has the methods of neither '
@@ -96,6 +108,7 @@ class StreamProducer(Generic[T]):
         self._default_store = default_store
         self._filter: Filter = NullFilter() if filter_ is None else filter_
         self._stores: Mapping[str, Store[Any] | None] = {} if stores is None else stores
+        self._inline_threshold = inline_threshold
         self._topics: defaultdict[str, _Topic[T]] = defaultdict(_Topic[T])
         self._lock = threading.Lock()
 
@@ -226,40 +239,34 @@ class StreamProducer(Generic[T]):
             raise
 
     def _publish(self, topic: str, items: list[_Item[T]], *, end: bool) -> None:
-        items = self._aggregate(items)
+        if self._aggregator is not None and items:
+            items = [self._aggregate(self._aggregator, items)]
         store = self._stores.get(topic, self._default_store)
-        events: list[Event] = []
-        with contextlib.ExitStack() as undo:
-            if store is None:
-                events += [NewObjectEvent(topic, item.obj, item.metadata) for item in items]
-            elif items:
-                keys = store.put_batch([item.obj for item in items])
-                for key in keys:
-                    undo.callback(_evict_quietly, store, key)
-                config = store.config()
-                events += [
-                    NewObjectKeyEvent.from_key(
-                        key,
-                        evict=item.evict,
-                        metadata=item.metadata,
-                        store_config=config,
-                        topic=topic,
-                    )
-                    for key, item in zip(keys, items, strict=True)
-                ]
-            if end:
-                events.append(EndOfStreamEvent(topic))
-            self._send_events(EventBatch(topic, events))
-            undo.pop_all()
+        ending: list[Event] = [EndOfStreamEvent(topic)] if end else []
+        if store is None or not items:
+            events: list[Event] = [NewObjectEvent(topic, item.obj, item.metadata) for item in items]
+            self._send_events(EventBatch(topic, events + ending))
+            return
+        carried: dict[int, Proxy[T]] = {}
+        if self._inline_threshold is None:
+            keys = store.put_batch([item.obj for item in items])
+        else:
+            objs = [item.obj for item in items]
+            carried, keys = carry_or_put(store, objs, self._inline_threshold)
+        try:
+            events = _events(topic, items, store, carried, keys)
+            self._send_events(EventBatch(topic, events + ending))
+        except BaseException:
+            for key in keys:
+                _evict_quietly(store, key)
+            raise
 
-    def _aggregate(self, items: list[_Item[T]]) -> list[_Item[T]]:
-        if self._aggregator is None or not items:
-            return items
+    def _aggregate(self, aggregator: Callable[[list[T]], T], items: list[_Item[T]]) -> _Item[T]:
         metadata: dict[str, Any] = {}
         for item in items:
             metadata.update(item.metadata)
-        whole = self._aggregator([item.obj for item in items])
-        return [_Item(whole, any(item.evict for item in items), metadata)]
+        whole = aggregator([item.obj for item in items])
+        return _Item(whole, any(item.evict for item in items), metadata)
 
     def _send_events(self, events: EventBatch) -> None:
         if self._sends_events:
@@ -267,6 +274,32 @@ class StreamProducer(Generic[T]):
         else:
             message = event_to_bytes(events)
             cast('MessagePublisher', self.publisher).send_message(events.topic, message)
+
+
+def _events(
+    topic: str,
+    items: list[_Item[T]],
+    store: Store[Any],
+    carried: dict[int, Proxy[T]],
+    keys: list[ConnectorKeyT],
+) -> list[Event]:
+    """Make the events of objects, of which some are carried and the others have keys."""
+    config = store.config()
+    remaining = iter(keys)
+    events: list[Event] = []
+    for number, item in enumerate(items):
+        if number in carried:
+            events.append(NewObjectEvent(topic, carried[number], item.metadata))
+        else:
+            event = NewObjectKeyEvent.from_key(
+                next(remaining),
+                evict=item.evict,
+                metadata=item.metadata,
+                store_config=config,
+                topic=topic,
+            )
+            events.append(event)
+    return events
 
 
 def _evict_quietly(store: Store[Any], key: tuple[Any, ...]) -> None:
