@@ -24,7 +24,7 @@ UNSAFE = (
 #: The only files that detach from the interpreter: the door, and the proxy's lock, which must wait.
 DETACH = ('crates/python/src/door.rs', 'crates/python/src/proxy/')
 #: What no crate but these may depend on.
-RESERVED = {'pyo3': {'proxystore-python'}, 'tokio': {'proxystore-runtime'}}
+RESERVED = {'pyo3': {'proxystore-python'}, 'tokio': {'proxystore-runtime', 'proxystore-stream'}}
 
 
 def packages() -> dict[str, dict[str, Any]]:
@@ -50,6 +50,7 @@ MAY_KNOW = {
     'proxystore-frame': {'proxystore-memory'},
     'proxystore-runtime': {'proxystore-core', *SYS},
     'proxystore-wire': {'proxystore-memory'},
+    'proxystore-stream': {'proxystore-core', 'proxystore-runtime', *SYS},
     'proxystore-node': {
         'proxystore-core',
         'proxystore-runtime',

@@ -1,0 +1,169 @@
+//! What goes wrong with a stream.
+
+use std::io;
+
+use proxystore_core::{Error, ErrorKind};
+
+use crate::secret::SecretError;
+
+/// What goes wrong with a stream.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// A name has no address.
+    #[error("the name {host} cannot be resolved; check its spelling and this host's DNS")]
+    Unresolved {
+        /// The name.
+        host: String,
+        /// The resolver's answer.
+        source: io::Error,
+    },
+    /// Nobody could be reached.
+    #[error("no connection to {peer}: {source}")]
+    Unreachable {
+        /// Where the peer should be.
+        peer: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The connection was lost.
+    #[error("the connection to {peer} was lost: {source}")]
+    Lost {
+        /// The peer.
+        peer: String,
+        /// What shows it.
+        source: io::Error,
+    },
+    /// One side does not trust the other.
+    #[error("{peer} and this side do not trust each other: {source}")]
+    Untrusted {
+        /// The peer.
+        peer: String,
+        /// What TLS says.
+        source: rustls::Error,
+    },
+    /// What is there does not speak TLS as this side does.
+    #[error("{peer} does not speak TLS as this side does: {source}")]
+    NoTls {
+        /// The peer.
+        peer: String,
+        /// What TLS says.
+        source: rustls::Error,
+    },
+    /// Certificates or keys that are none.
+    #[error("{problem} (in {path})")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A secret cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The shared runtime cannot be had.
+    #[error(transparent)]
+    Runtime(Error),
+}
+
+impl StreamError {
+    /// What an error of a stream that was connected means.
+    #[must_use]
+    pub fn lost(peer: &str, source: io::Error) -> Self {
+        Self::from_io(peer, source, |peer, source| Self::Lost { peer, source })
+    }
+
+    /// What an error while connecting means.
+    #[must_use]
+    pub(crate) fn unreachable(peer: &str, source: io::Error) -> Self {
+        Self::from_io(peer, source, |peer, source| Self::Unreachable {
+            peer,
+            source,
+        })
+    }
+
+    fn from_io(
+        peer: &str,
+        source: io::Error,
+        otherwise: impl FnOnce(String, io::Error) -> Self,
+    ) -> Self {
+        let peer = peer.to_owned();
+        let inner = source
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner.cloned() {
+            Some(source) if is_about_trust(&source) => Self::Untrusted { peer, source },
+            Some(source) => Self::NoTls { peer, source },
+            None => otherwise(peer, source),
+        }
+    }
+}
+
+fn is_about_trust(error: &rustls::Error) -> bool {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+    match error {
+        Tls::InvalidCertificate(_)
+        | Tls::NoCertificatesPresented
+        | Tls::InvalidCertRevocationList(_) => true,
+        Tls::AlertReceived(alert) => matches!(
+            alert,
+            Alert::AccessDenied
+                | Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateRequired
+                | Alert::CertificateRevoked
+                | Alert::CertificateUnknown
+                | Alert::NoCertificate
+                | Alert::UnknownCA
+                | Alert::UnsupportedCertificate
+        ),
+        _ => false,
+    }
+}
+
+impl From<StreamError> for Error {
+    fn from(error: StreamError) -> Self {
+        let message = error.to_string();
+        match error {
+            StreamError::Unresolved { host, .. } => {
+                Self::new(ErrorKind::Unavailable, message).with_peer(host)
+            }
+            StreamError::Unreachable { peer, source } | StreamError::Lost { peer, source } => {
+                let kind = match source.kind() {
+                    io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+                    io::ErrorKind::TimedOut => ErrorKind::TimedOut,
+                    _ => ErrorKind::Unavailable,
+                };
+                Self::new(kind, message).with_peer(peer)
+            }
+            StreamError::Untrusted { peer, .. } => {
+                Self::new(ErrorKind::PermissionDenied, message).with_peer(peer)
+            }
+            StreamError::NoTls { peer, .. } => Self::new(ErrorKind::Unavailable, message)
+                .with_retryable(false)
+                .with_peer(peer),
+            StreamError::Certificate { path, .. } => {
+                Self::new(ErrorKind::InvalidConfig, message).with_path(path)
+            }
+            StreamError::Secret(error) => error.into(),
+            StreamError::Listen { address, source } => {
+                let kind = match source.kind() {
+                    io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+                    io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
+                        ErrorKind::Unavailable
+                    }
+                    _ => ErrorKind::Os,
+                };
+                Self::new(kind, message).with_peer(address)
+            }
+            StreamError::Runtime(error) => error,
+        }
+    }
+}
