@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! * [`object`]: one object, and what names and opens it.
+//! * [`object`]: one object.
 //! * `budget`: memory that objects may take.
 //! * `spill`: objects on a disk.
 //! * `revoked`: objects that shall not come any more.
@@ -26,6 +26,7 @@ use std::{
 };
 
 use proxystore_memory::{Filling, Memory};
+use proxystore_wire::ObjectKey;
 
 use self::{
     budget::{Budget, Charge},
@@ -34,7 +35,7 @@ use self::{
     statistics::Counters,
 };
 pub use self::{
-    object::{Capability, Object, ObjectId},
+    object::Object,
     statistics::{Kind, Statistics},
 };
 
@@ -45,6 +46,9 @@ const SHARDS: usize = 64;
 const OVERHEAD: u64 = 256;
 /// Objects smaller than this are spilled together, up to as many bytes.
 const TOGETHER: usize = 4 << 20;
+
+/// Which object: what its key says beside the capability.
+type Id = [u8; 16];
 
 /// The objects of a node, within a budget of memory.
 #[derive(Debug)]
@@ -58,7 +62,7 @@ pub struct Storage {
 
 #[derive(Debug, Default)]
 struct Shard {
-    objects: HashMap<ObjectId, Arc<Object>>,
+    objects: HashMap<Id, Arc<Object>>,
     revoked: Revoked,
 }
 
@@ -68,7 +72,7 @@ struct Disk {
     spill: Spill,
     /// The objects in memory, in the order in which they came. Taken under the lock of a shard, never
     /// the other way round.
-    order: Mutex<BTreeMap<u64, ObjectId>>,
+    order: Mutex<BTreeMap<u64, Id>>,
     /// Held by the one who makes room.
     turn: Mutex<()>,
 }
@@ -79,6 +83,9 @@ pub enum Refusal {
     /// The capability opens another object.
     #[error("the key does not open this object")]
     Forbidden,
+    /// A new object must have a new name.
+    #[error("there is an object of this name already")]
+    Taken,
     /// The object was evicted before it was here.
     #[error("the object was evicted while it was being put")]
     Revoked,
@@ -159,13 +166,12 @@ impl Storage {
     pub fn reserve(
         self: &Arc<Self>,
         kind: Kind,
-        id: ObjectId,
-        capability: Capability,
+        key: &ObjectKey,
         len: u64,
     ) -> Result<Reservation, Refusal> {
-        self.admit(kind, id, capability, len)?;
+        self.admit(kind, key, len)?;
         match self.budget.take(len.saturating_add(OVERHEAD)) {
-            Ok(charge) => Ok(self.reservation(kind, id, capability, len, charge)),
+            Ok(charge) => Ok(self.reservation(kind, key, len, charge)),
             Err(available) => Err(self.full(len, available)),
         }
     }
@@ -185,17 +191,16 @@ impl Storage {
     pub fn make_room(
         self: &Arc<Self>,
         kind: Kind,
-        id: ObjectId,
-        capability: Capability,
+        key: &ObjectKey,
         len: u64,
     ) -> Result<Reservation, Refusal> {
-        self.admit(kind, id, capability, len)?;
+        self.admit(kind, key, len)?;
         let needed = len.saturating_add(OVERHEAD);
         // Whoever waits for its turn may find the room made already.
         let _turn = self.disk.as_ref().map(|disk| lock(&disk.turn));
         loop {
             let available = match self.budget.take(needed) {
-                Ok(charge) => return Ok(self.reservation(kind, id, capability, len, charge)),
+                Ok(charge) => return Ok(self.reservation(kind, key, len, charge)),
                 Err(available) => available,
             };
             let Some(disk) = &self.disk else {
@@ -216,14 +221,8 @@ impl Storage {
         }
     }
 
-    fn admit(
-        &self,
-        kind: Kind,
-        id: ObjectId,
-        capability: Capability,
-        len: u64,
-    ) -> Result<(), Refusal> {
-        self.shard(id).admit(kind, id, capability)?;
+    fn admit(&self, kind: Kind, key: &ObjectKey, len: u64) -> Result<(), Refusal> {
+        self.shard(key.id).admit(kind, key)?;
         let budget = self.budget.limit();
         if len.saturating_add(OVERHEAD) > budget {
             return Err(Refusal::TooLarge { len, budget });
@@ -242,8 +241,7 @@ impl Storage {
     fn reservation(
         self: &Arc<Self>,
         kind: Kind,
-        id: ObjectId,
-        capability: Capability,
+        key: &ObjectKey,
         len: u64,
         charge: Charge,
     ) -> Reservation {
@@ -251,8 +249,7 @@ impl Storage {
         Reservation {
             storage: Arc::clone(self),
             kind,
-            id,
-            capability,
+            key: *key,
             len,
             charge: Some(charge),
         }
@@ -261,7 +258,7 @@ impl Storage {
     /// Writes the oldest object in memory to the disk, and small ones that came after it; whether
     /// there was one.
     fn spill_oldest(&self, disk: &Disk) -> io::Result<bool> {
-        let mut chosen: Vec<(ObjectId, Arc<Object>)> = Vec::new();
+        let mut chosen: Vec<(Id, Arc<Object>)> = Vec::new();
         let mut bytes = 0;
         while bytes < TOGETHER {
             let Some((sequence, id)) = lock(&disk.order).pop_first() else {
@@ -310,44 +307,39 @@ impl Storage {
         Ok(true)
     }
 
-    /// The object, if there is one that the capability opens.
+    /// The object, if there is one that the key opens.
     #[must_use]
-    pub fn get(&self, id: ObjectId, capability: Capability) -> Option<Arc<Object>> {
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Object>> {
         self.counters.count(Kind::Get);
-        let object = self.look(id, capability)?;
+        let shard = self.shard(key.id);
+        let object = shard.objects.get(&key.id)?;
+        let object = object.is_opened_by(key).then(|| Arc::clone(object))?;
         Counters::add(&self.counters.hits, 1);
         Some(object)
     }
 
-    /// Whether there is an object that the capability opens.
+    /// The length of an object in bytes, if there is one that the key opens.
     #[must_use]
-    pub fn exists(&self, id: ObjectId, capability: Capability) -> bool {
+    pub fn len(&self, key: &ObjectKey) -> Option<u64> {
         self.counters.count(Kind::Exists);
-        self.look(id, capability).is_some()
-    }
-
-    fn look(&self, id: ObjectId, capability: Capability) -> Option<Arc<Object>> {
-        let shard = self.shard(id);
-        let object = shard.objects.get(&id)?;
-        object
-            .capability
-            .opens(capability)
-            .then(|| Arc::clone(object))
+        let shard = self.shard(key.id);
+        let object = shard.objects.get(&key.id)?;
+        object.is_opened_by(key).then_some(object.len() as u64)
     }
 
     /// Sees to it that there is no such object: one that is being put does not appear either.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] if there is one that the capability does not open.
-    pub fn evict(&self, id: ObjectId, capability: Capability, now: Instant) -> Result<(), Refusal> {
+    /// [`Refusal::Forbidden`] if there is one that the key does not open.
+    pub fn evict(&self, key: &ObjectKey, now: Instant) -> Result<(), Refusal> {
         self.counters.count(Kind::Evict);
-        let mut shard = self.shard(id);
-        let evicted = match shard.objects.entry(id) {
-            Entry::Occupied(entry) if entry.get().capability.opens(capability) => entry.remove(),
-            Entry::Occupied(_) => return Err(self.refuse(Refusal::Forbidden)),
+        let mut shard = self.shard(key.id);
+        let evicted = match shard.objects.entry(key.id) {
+            Entry::Occupied(entry) if entry.get().is_opened_by(key) => entry.remove(),
+            Entry::Occupied(_) => return Err(Refusal::Forbidden),
             Entry::Vacant(_) => {
-                shard.revoked.add(id, now);
+                shard.revoked.add(key.id, now);
                 return Ok(());
             }
         };
@@ -356,6 +348,19 @@ impl Storage {
         drop(shard);
         drop(evicted);
         Ok(())
+    }
+
+    /// Sees to it that there are no objects.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let objects = std::mem::take(&mut shard.objects);
+            for object in objects.values() {
+                self.forget(object);
+            }
+            drop(shard);
+            drop(objects);
+        }
     }
 
     /// Notes that an object is not in the table any more.
@@ -386,10 +391,14 @@ impl Storage {
         }
     }
 
-    /// Counts a refusal.
-    pub(crate) fn refuse(&self, refusal: Refusal) -> Refusal {
+    /// Counts a request that was refused.
+    pub(crate) fn count_refused(&self) {
         Counters::add(&self.counters.refused, 1);
-        refusal
+    }
+
+    /// Counts an object of so many bytes that leaves.
+    pub(crate) fn count_sent(&self, len: usize) {
+        Counters::add(&self.counters.bytes_out, len);
     }
 
     /// What there is, and what happened.
@@ -414,25 +423,23 @@ impl Storage {
         }
     }
 
-    fn shard(&self, id: ObjectId) -> MutexGuard<'_, Shard> {
+    fn shard(&self, id: Id) -> MutexGuard<'_, Shard> {
         // Names are random; those that are not share a lock and nothing else.
-        let index = (id.0 % SHARDS as u128) as usize;
-        lock(&self.shards[index])
+        lock(&self.shards[usize::from(id[0]) % SHARDS])
     }
 }
 
 impl Shard {
     /// Whether such an object may come.
-    fn admit(&self, kind: Kind, id: ObjectId, capability: Capability) -> Result<(), Refusal> {
-        if let Some(known) = self.objects.get(&id)
-            && !known.capability.opens(capability)
-        {
-            return Err(Refusal::Forbidden);
+    fn admit(&self, kind: Kind, key: &ObjectKey) -> Result<(), Refusal> {
+        match self.objects.get(&key.id) {
+            Some(known) if !known.is_opened_by(key) => Err(Refusal::Forbidden),
+            Some(_) if kind == Kind::Put => Err(Refusal::Taken),
+            None if kind == Kind::Put && self.revoked.contains(key.id, Instant::now()) => {
+                Err(Refusal::Revoked)
+            }
+            _ => Ok(()),
         }
-        if kind == Kind::Put && self.revoked.contains(id, Instant::now()) {
-            return Err(Refusal::Revoked);
-        }
-        Ok(())
     }
 }
 
@@ -441,8 +448,7 @@ impl Shard {
 pub struct Reservation {
     storage: Arc<Storage>,
     kind: Kind,
-    id: ObjectId,
-    capability: Capability,
+    key: ObjectKey,
     len: u64,
     charge: Option<Charge>,
 }
@@ -472,14 +478,14 @@ impl Reservation {
         storage.counters.count(self.kind);
         Counters::add(&storage.counters.bytes_in, memory.len());
         let sequence = storage.next.fetch_add(1, Ordering::Relaxed);
-        let object = Object::in_memory(self.capability, sum, sequence, memory, charge);
-        let mut shard = storage.shard(self.id);
-        shard.admit(self.kind, self.id, self.capability)?;
+        let object = Object::in_memory(self.key, sum, sequence, memory, charge);
+        let mut shard = storage.shard(self.key.id);
+        shard.admit(self.kind, &self.key)?;
         storage.count_in(&object);
         if let Some(disk) = &storage.disk {
-            lock(&disk.order).insert(sequence, self.id);
+            lock(&disk.order).insert(sequence, self.key.id);
         }
-        let replaced = shard.objects.insert(self.id, Arc::new(object));
+        let replaced = shard.objects.insert(self.key.id, Arc::new(object));
         if let Some(replaced) = &replaced {
             storage.forget(replaced);
         }

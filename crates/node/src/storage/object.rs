@@ -1,45 +1,16 @@
 //! One object.
 
-use std::{fmt, hint, io, ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use proxystore_memory::{Memory, Segment};
+use proxystore_wire::ObjectKey;
 
 use super::budget::Charge;
-
-/// What names an object within its node: 128 random bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectId(pub u128);
-
-impl fmt::Debug for ObjectId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ObjectId({:032x})", self.0)
-    }
-}
-
-/// What opens an object: 128 random bits that only those know who were given its key. It is
-/// compared in the same time whatever it is, and never shown.
-#[derive(Clone, Copy)]
-pub struct Capability(pub u128);
-
-impl Capability {
-    /// Whether the two are the same.
-    #[must_use]
-    pub fn opens(self, other: Self) -> bool {
-        // One comparison of all bits, which nothing may turn into one that ends at a difference.
-        hint::black_box(self.0 ^ other.0) == 0
-    }
-}
-
-impl fmt::Debug for Capability {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Capability(..)")
-    }
-}
 
 /// An object of a node. Whoever holds it keeps its bytes, whatever becomes of its name.
 #[derive(Debug)]
 pub struct Object {
-    pub(super) capability: Capability,
+    key: ObjectKey,
     sum: u64,
     /// Which of its node's objects it is, in the order in which they came.
     pub(super) sequence: u64,
@@ -56,14 +27,14 @@ enum Body {
 
 impl Object {
     pub(super) const fn in_memory(
-        capability: Capability,
+        key: ObjectKey,
         sum: u64,
         sequence: u64,
         memory: Memory,
         charge: Charge,
     ) -> Self {
         Self {
-            capability,
+            key,
             sum,
             sequence,
             body: Body::Memory(memory),
@@ -74,12 +45,18 @@ impl Object {
     /// The same object, its bytes being this part of a file.
     pub(super) fn spilled(&self, file: &Arc<Memory>, part: Range<usize>, charge: Charge) -> Self {
         Self {
-            capability: self.capability,
+            key: self.key,
             sum: self.sum,
             sequence: self.sequence,
             body: Body::Spilled(Arc::clone(file), part),
             _charge: charge,
         }
+    }
+
+    /// Whether this is the key that the object was put with. It takes the same time wherever the two
+    /// differ.
+    pub(super) fn is_opened_by(&self, key: &ObjectKey) -> bool {
+        self.key.is_opened_by(&key.capability)
     }
 
     /// The number of bytes.
@@ -107,6 +84,15 @@ impl Object {
     #[must_use]
     pub const fn is_spilled(&self) -> bool {
         matches!(self.body, Body::Spilled(..))
+    }
+
+    /// The bytes, if they are in memory that nothing else can change.
+    #[must_use]
+    pub const fn as_slice(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Memory(memory) => memory.as_slice(),
+            Body::Spilled(..) => None,
+        }
     }
 
     /// The bytes.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::object::ObjectId;
+use super::Id;
 
 /// How many are remembered at most.
 const MOST: usize = 1024;
@@ -18,12 +18,12 @@ const TIME: Duration = Duration::from_mins(2);
 /// node may read what is left of the old connection only afterwards.
 #[derive(Debug, Default)]
 pub(super) struct Revoked {
-    since: HashMap<ObjectId, Instant>,
-    order: VecDeque<(ObjectId, Instant)>,
+    since: HashMap<Id, Instant>,
+    order: VecDeque<(Id, Instant)>,
 }
 
 impl Revoked {
-    pub(super) fn add(&mut self, id: ObjectId, now: Instant) {
+    pub(super) fn add(&mut self, id: Id, now: Instant) {
         while let Some(&(oldest, since)) = self.order.front() {
             if self.order.len() < MOST && now.saturating_duration_since(since) < TIME {
                 break;
@@ -38,7 +38,7 @@ impl Revoked {
         self.order.push_back((id, now));
     }
 
-    pub(super) fn contains(&self, id: ObjectId, now: Instant) -> bool {
+    pub(super) fn contains(&self, id: Id, now: Instant) -> bool {
         let since = self.since.get(&id);
         since.is_some_and(|&since| now.saturating_duration_since(since) < TIME)
     }
@@ -48,26 +48,28 @@ impl Revoked {
 mod tests {
     use super::*;
 
+    const ID: Id = [1; 16];
+
     #[test]
     fn names_are_remembered_for_a_while() {
         let (start, mut revoked) = (Instant::now(), Revoked::default());
-        revoked.add(ObjectId(1), start);
+        revoked.add(ID, start);
         let later = start + TIME / 2;
-        revoked.add(ObjectId(1), later);
-        revoked.add(ObjectId(2), start + TIME);
-        assert!(revoked.contains(ObjectId(1), start + TIME));
-        assert!(!revoked.contains(ObjectId(1), later + TIME));
-        assert!(!revoked.contains(ObjectId(3), start));
+        revoked.add(ID, later);
+        revoked.add([2; 16], start + TIME);
+        assert!(revoked.contains(ID, start + TIME));
+        assert!(!revoked.contains(ID, later + TIME));
+        assert!(!revoked.contains([3; 16], start));
     }
 
     #[test]
     fn few_are_remembered() {
         let (now, mut revoked) = (Instant::now(), Revoked::default());
         for id in 0..=MOST as u128 {
-            revoked.add(ObjectId(id), now);
+            revoked.add(id.to_le_bytes(), now);
         }
-        assert!(!revoked.contains(ObjectId(0), now));
-        assert!(revoked.contains(ObjectId(1), now));
+        assert!(!revoked.contains(0_u128.to_le_bytes(), now));
+        assert!(revoked.contains(1_u128.to_le_bytes(), now));
         assert_eq!((revoked.since.len(), revoked.order.len()), (MOST, MOST));
     }
 }

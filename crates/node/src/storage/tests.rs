@@ -10,8 +10,22 @@ use proxystore_memory::Segment;
 use super::*;
 
 const MIB: u64 = 1 << 20;
-const OURS: Capability = Capability(7);
-const THEIRS: Capability = Capability(8);
+
+/// The key of whoever put the object.
+fn ours(id: u128) -> ObjectKey {
+    ObjectKey {
+        id: id.to_le_bytes(),
+        capability: [7; 16],
+    }
+}
+
+/// A key of the same object that does not open it.
+fn theirs(id: u128) -> ObjectKey {
+    ObjectKey {
+        capability: [8; 16],
+        ..ours(id)
+    }
+}
 
 fn storage(budget: u64) -> Arc<Storage> {
     Arc::new(Storage::new(budget, None).expect("no directory"))
@@ -27,18 +41,16 @@ fn memory(len: u64, byte: u8) -> Memory {
 }
 
 fn put(storage: &Arc<Storage>, id: u128, len: u64, byte: u8) -> Result<(), Refusal> {
-    let (kind, id) = (Kind::Put, ObjectId(id));
-    let reservation = match storage.reserve(kind, id, OURS, len) {
-        Err(Refusal::Full { .. }) if storage.may_spill() => {
-            storage.make_room(kind, id, OURS, len)?
-        }
+    let (kind, key) = (Kind::Put, ours(id));
+    let reservation = match storage.reserve(kind, &key, len) {
+        Err(Refusal::Full { .. }) if storage.may_spill() => storage.make_room(kind, &key, len)?,
         reservation => reservation?,
     };
     reservation.commit(memory(len, byte), u64::from(byte))
 }
 
 fn bytes(storage: &Storage, id: u128) -> Option<Vec<u8>> {
-    let object = storage.get(ObjectId(id), OURS)?;
+    let object = storage.get(&ours(id))?;
     object.load().expect("the disk works");
     Some(object.segment().to_vec())
 }
@@ -46,31 +58,53 @@ fn bytes(storage: &Storage, id: u128) -> Option<Vec<u8>> {
 #[test]
 fn objects_are_there_for_who_can_open_them() {
     let storage = storage(MIB);
-    let id = ObjectId(1);
     put(&storage, 1, 3, 9).expect("room");
     assert_eq!(bytes(&storage, 1), Some(vec![9; 3]));
-    assert_eq!(storage.get(id, OURS).map(|object| object.sum()), Some(9));
-    assert!(storage.exists(id, OURS) && !storage.exists(id, THEIRS));
-    assert!(storage.get(id, THEIRS).is_none());
-    let refusal = storage.evict(id, THEIRS, Instant::now());
+    assert_eq!(storage.get(&ours(1)).map(|object| object.sum()), Some(9));
+    assert_eq!(storage.len(&ours(1)), Some(3));
+    assert_eq!(storage.len(&theirs(1)), None);
+    assert!(storage.get(&theirs(1)).is_none());
+    let refusal = storage.evict(&theirs(1), Instant::now());
     assert!(matches!(refusal, Err(Refusal::Forbidden)));
     for kind in [Kind::Put, Kind::Set] {
-        let refusal = storage.reserve(kind, id, THEIRS, 1);
+        let refusal = storage.reserve(kind, &theirs(1), 1);
         assert!(matches!(refusal, Err(Refusal::Forbidden)));
     }
-    storage.evict(id, OURS, Instant::now()).expect("it opens");
-    storage.evict(id, OURS, Instant::now()).expect("it is gone");
-    assert!(!storage.exists(id, OURS));
+    storage.evict(&ours(1), Instant::now()).expect("it opens");
+    storage.evict(&ours(1), Instant::now()).expect("it is gone");
+    assert_eq!(storage.len(&ours(1)), None);
     let statistics = storage.statistics();
     assert_eq!((statistics.objects, statistics.bytes), (0, 0));
     assert_eq!((statistics.memory, statistics.reserved), (0, 0));
-    assert_eq!((statistics.hits, statistics.refused), (2, 1));
+    assert_eq!(statistics.hits, 2);
+}
+
+#[test]
+fn a_new_object_has_a_new_name() {
+    let storage = storage(MIB);
+    put(&storage, 1, 1, 5).expect("room");
+    assert!(matches!(put(&storage, 1, 1, 6), Err(Refusal::Taken)));
+    assert_eq!(bytes(&storage, 1), Some(vec![5]));
+}
+
+#[test]
+fn what_is_cleared_is_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = spilling(3 * MIB, directory.path());
+    for id in 0..8 {
+        put(&storage, id, MIB, 1).expect("room on the disk");
+    }
+    storage.clear();
+    let statistics = storage.statistics();
+    assert_eq!((statistics.objects, statistics.bytes), (0, 0));
+    assert_eq!((statistics.memory, statistics.spilled_bytes), (0, 0));
+    put(&storage, 1, MIB, 2).expect("its name is free");
 }
 
 #[test]
 fn a_name_that_somebody_took_meanwhile_stays_theirs() {
     let storage = storage(MIB);
-    let late = storage.reserve(Kind::Put, ObjectId(1), THEIRS, 1);
+    let late = storage.reserve(Kind::Put, &theirs(1), 1);
     let late = late.expect("room");
     put(&storage, 1, 1, 5).expect("room");
     let refusal = late.commit(memory(1, 6), 6);
@@ -82,13 +116,13 @@ fn a_name_that_somebody_took_meanwhile_stays_theirs() {
 fn readers_keep_what_is_replaced_and_it_counts() {
     let storage = storage(MIB);
     put(&storage, 1, 300 << 10, 1).expect("room");
-    let old = storage.get(ObjectId(1), OURS).expect("it is there");
-    let set = storage.reserve(Kind::Set, ObjectId(1), OURS, 300 << 10);
+    let old = storage.get(&ours(1)).expect("it is there");
+    let set = storage.reserve(Kind::Set, &ours(1), 300 << 10);
     set.expect("room")
         .commit(memory(300 << 10, 2), 2)
         .expect("it opens");
     assert_eq!(old.segment().slice(..1).to_vec(), [1]);
-    let new = storage.get(ObjectId(1), OURS).expect("it is there");
+    let new = storage.get(&ours(1)).expect("it is there");
     assert_eq!(new.segment().slice(..1).to_vec(), [2]);
     assert_eq!(storage.statistics().memory, (600 << 10) + 2 * OVERHEAD);
     drop(old);
@@ -99,7 +133,7 @@ fn readers_keep_what_is_replaced_and_it_counts() {
 #[test]
 fn announcements_are_kept_within_the_budget() {
     let storage = storage(MIB);
-    let reserve = |id, len| storage.reserve(Kind::Put, ObjectId(id), OURS, len);
+    let reserve = |id, len| storage.reserve(Kind::Put, &ours(id), len);
     let first = reserve(1, 700 << 10).expect("room");
     match reserve(2, 400 << 10) {
         Err(Refusal::Full { available, .. }) => {
@@ -141,19 +175,19 @@ fn objects_without_bytes_fill_a_budget_as_well() {
 fn a_put_that_was_taken_back_does_not_appear_but_a_set_does() {
     let storage = storage(MIB);
     let reserve = |kind, id| {
-        let reservation = storage.reserve(kind, ObjectId(id), OURS, 1);
+        let reservation = storage.reserve(kind, &ours(id), 1);
         reservation.expect("room")
     };
     let (put, set) = (reserve(Kind::Put, 1), reserve(Kind::Set, 2));
     for id in 1..=3 {
         storage
-            .evict(ObjectId(id), OURS, Instant::now())
+            .evict(&ours(id), Instant::now())
             .expect("nothing is there");
     }
     let refusal = put.commit(memory(1, 1), 1);
     assert!(matches!(refusal, Err(Refusal::Revoked)));
     set.commit(memory(1, 2), 2).expect("its name is known");
-    let late = storage.reserve(Kind::Put, ObjectId(3), OURS, 1);
+    let late = storage.reserve(Kind::Put, &ours(3), 1);
     assert!(matches!(late, Err(Refusal::Revoked)));
     assert_eq!(
         (bytes(&storage, 1), bytes(&storage, 2)),
@@ -173,19 +207,17 @@ fn the_oldest_objects_go_to_the_disk_and_are_read_from_there() {
     assert!(statistics.memory <= 10 * MIB, "{statistics:?}");
     assert_eq!((statistics.objects, statistics.bytes), (40, 40 * MIB));
     assert!(statistics.spilled_objects >= 31, "{statistics:?}");
-    let newest = storage.get(ObjectId(39), OURS).expect("it is there");
+    let newest = storage.get(&ours(39)).expect("it is there");
     assert!(!newest.is_spilled());
     for id in 0..40_u8 {
         let found = bytes(&storage, u128::from(id)).expect("it is there");
         assert!(found.iter().all(|&byte| byte == id) && found.len() as u64 == MIB);
-        let object = storage.get(ObjectId(u128::from(id)), OURS);
+        let object = storage.get(&ours(u128::from(id)));
         assert_eq!(object.map(|object| object.sum()), Some(u64::from(id)));
     }
     assert_eq!(files(directory.path()), 0, "they have no names");
     for id in 0..40 {
-        storage
-            .evict(ObjectId(id), OURS, Instant::now())
-            .expect("it opens");
+        storage.evict(&ours(id), Instant::now()).expect("it opens");
     }
     drop(newest);
     let statistics = storage.statistics();
@@ -216,15 +248,14 @@ fn what_is_spilled_can_be_replaced_evicted_and_still_be_read() {
     for id in 0..8 {
         put(&storage, id, MIB, 1).expect("room on the disk");
     }
-    let held = storage.get(ObjectId(0), OURS).expect("it is there");
+    let held = storage.get(&ours(0)).expect("it is there");
     assert!(held.is_spilled());
-    let id = ObjectId(0);
-    let set = storage.make_room(Kind::Set, id, OURS, MIB).expect("room");
+    let set = storage.make_room(Kind::Set, &ours(0), MIB).expect("room");
     set.commit(memory(MIB, 2), 2).expect("it opens");
-    storage.evict(id, OURS, Instant::now()).expect("it opens");
+    storage.evict(&ours(0), Instant::now()).expect("it opens");
     held.load().expect("the disk works");
     assert_eq!(held.segment().slice((1 << 20) - 1..).to_vec(), [1]);
-    assert!(!storage.exists(id, OURS));
+    assert_eq!(storage.len(&ours(0)), None);
 }
 
 fn files(directory: &Path) -> usize {
@@ -282,7 +313,7 @@ fn a_full_disk_is_a_refusal_that_leaves_everything_as_it_was() {
         "{text}"
     );
     assert!((4..=9).contains(&kept), "{kept}");
-    assert!(!storage.exists(ObjectId(kept.into()), OURS));
+    assert_eq!(storage.len(&ours(kept.into())), None);
     for id in 0..kept {
         let found = bytes(&storage, id.into()).expect("it is there");
         assert!(found.iter().all(|&byte| byte == id));
@@ -291,7 +322,7 @@ fn a_full_disk_is_a_refusal_that_leaves_everything_as_it_was() {
     // What is evicted makes room again, on the disk and in memory.
     for id in 0..kept {
         storage
-            .evict(ObjectId(id.into()), OURS, Instant::now())
+            .evict(&ours(id.into()), Instant::now())
             .expect("it opens");
     }
     assert_eq!(storage.statistics().memory, 0);
@@ -337,7 +368,7 @@ fn many_threads_put_spill_get_and_evict_at_once() {
                     for id in thread * EACH..(thread + 1) * EACH {
                         put(storage, id, 200 << 10, (id % 251) as u8).expect("room");
                         if id % 3 == 0 {
-                            let evicted = storage.evict(ObjectId(id), OURS, Instant::now());
+                            let evicted = storage.evict(&ours(id), Instant::now());
                             evicted.expect("it opens");
                         }
                     }

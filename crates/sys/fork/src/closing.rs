@@ -2,13 +2,15 @@
 
 use std::{
     array,
-    os::fd::{AsFd, AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     ptr,
     sync::{
         OnceLock,
-        atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering},
+        atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
     },
 };
+
+use rustix::fs::fstat;
 
 use crate::generation;
 
@@ -18,16 +20,24 @@ const PART: usize = 1024;
 const PARTS: usize = 64;
 /// What stands in a place that holds no descriptor.
 const NONE: RawFd = -1;
+/// What stands in a place that is being filled.
+const TAKEN: RawFd = -2;
 
-type Part = [AtomicI32; PART];
+type Part = [Place; PART];
+
+struct Place {
+    descriptor: AtomicI32,
+    /// Of the file that the descriptor stands for: by a fork it may stand for another.
+    inode: AtomicU64,
+}
 
 /// There is no lock: a child would inherit it in whatever state it is.
 static TABLE: [AtomicPtr<Part>; PARTS] = [const { AtomicPtr::new(ptr::null_mut()) }; PARTS];
 /// Where to look for an empty place first.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-/// A descriptor that every forked child closes before it runs anything else, until this is dropped.
-/// It is to be dropped before the descriptor is closed.
+/// A descriptor that every forked child closes before it runs anything else, until this is dropped
+/// or the descriptor is closed.
 ///
 /// A child that keeps a copy of a listening socket keeps the port when its parent is gone, and one
 /// that keeps a copy of a connection keeps the peer waiting. Children that are made without
@@ -46,7 +56,7 @@ impl ClosedInChild {
     pub fn new(descriptor: impl AsFd) -> Self {
         install();
         Self {
-            place: enter(descriptor.as_fd().as_raw_fd()),
+            place: enter(descriptor.as_fd()),
             generation: generation(),
         }
     }
@@ -59,12 +69,13 @@ impl Drop for ClosedInChild {
             && let Some(place) = self.place
             && let Some(part) = part(place / PART)
         {
-            part[place % PART].store(NONE, Ordering::Release);
+            part[place % PART].descriptor.store(NONE, Ordering::Release);
         }
     }
 }
 
-fn enter(descriptor: RawFd) -> Option<usize> {
+fn enter(descriptor: BorrowedFd<'_>) -> Option<usize> {
+    let inode = fstat(descriptor).ok()?.st_ino;
     let first = NEXT.load(Ordering::Relaxed);
     for attempt in 0..PART * PARTS {
         let place = (first + attempt) % (PART * PARTS);
@@ -72,13 +83,14 @@ fn enter(descriptor: RawFd) -> Option<usize> {
             Some(part) => part,
             None => grow(place / PART),
         };
-        let outcome = part[place % PART].compare_exchange(
-            NONE,
-            descriptor,
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
+        let free = &part[place % PART];
+        let outcome =
+            free.descriptor
+                .compare_exchange(NONE, TAKEN, Ordering::AcqRel, Ordering::Relaxed);
         if outcome.is_ok() {
+            free.inode.store(inode, Ordering::Relaxed);
+            let number = descriptor.as_raw_fd();
+            free.descriptor.store(number, Ordering::Release);
             // Parts are filled one after the other: the next place after the last one of a part
             // is looked for from the start.
             let next = if (place + 1).is_multiple_of(PART) {
@@ -101,7 +113,10 @@ fn part(number: usize) -> Option<&'static Part> {
 
 #[cold]
 fn grow(number: usize) -> &'static Part {
-    let part: Box<Part> = Box::new(array::from_fn(|_| AtomicI32::new(NONE)));
+    let part: Box<Part> = Box::new(array::from_fn(|_| Place {
+        descriptor: AtomicI32::new(NONE),
+        inode: AtomicU64::new(0),
+    }));
     let fresh = Box::into_raw(part);
     let outcome =
         TABLE[number].compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
@@ -121,7 +136,7 @@ fn install() {
     static INSTALLED: OnceLock<bool> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         // SAFETY: the handler is a function of this library, which is never unloaded; it loads and
-        // stores atomics and calls `close`, all of which a forked child may do.
+        // stores atomics and calls `fstat` and `close`, all of which a forked child may do.
         unsafe { libc::pthread_atfork(None, None, Some(close_all)) == 0 }
     });
 }
@@ -132,10 +147,16 @@ extern "C" fn close_all() {
             continue;
         };
         for place in part {
-            let descriptor = place.swap(NONE, Ordering::AcqRel);
-            if descriptor != NONE {
+            let number = place.descriptor.swap(NONE, Ordering::AcqRel);
+            if number < 0 {
+                continue;
+            }
+            // SAFETY: only asks about a number that may stand for nothing by now.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+            let inode = place.inode.load(Ordering::Relaxed);
+            if fstat(descriptor).is_ok_and(|found| found.st_ino == inode) {
                 // SAFETY: the child's copy of a descriptor whose owner the child forgets.
-                unsafe { libc::close(descriptor) };
+                unsafe { libc::close(number) };
             }
         }
     }
@@ -145,7 +166,7 @@ extern "C" fn close_all() {
 mod tests {
     use std::{
         io::{Read, pipe},
-        os::fd::BorrowedFd,
+        os::fd::OwnedFd,
     };
 
     use super::*;
@@ -170,6 +191,18 @@ mod tests {
         assert!(is_open(number));
         drop(writer);
         assert_eq!(reader.read(&mut [0]).expect("the end"), 0);
+    }
+
+    #[test]
+    fn what_has_the_number_of_a_closed_descriptor_stays_open() {
+        let (_reader, writer) = pipe().expect("a pipe");
+        let closed = ClosedInChild::new(&writer);
+        let number = writer.as_raw_fd();
+        let mut place = OwnedFd::from(writer);
+        let (other, _writer) = pipe().expect("another pipe");
+        rustix::io::dup2(&other, &mut place).expect("it takes the number");
+        assert_eq!(forked(|| u8::from(is_open(number))), 1);
+        drop(closed);
     }
 
     #[test]

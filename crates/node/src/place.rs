@@ -1,0 +1,200 @@
+//! Where a node and its clients on the same host find each other.
+
+use std::{
+    env, fs,
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::FlockOperation;
+
+/// Bytes of the longest description of a node.
+const LONGEST: u64 = 1 << 10;
+
+/// The directory of this user's sockets, for this user only: in `$XDG_RUNTIME_DIR`, or in `/tmp`
+/// where there is none. It is made if it is not there.
+///
+/// # Errors
+///
+/// If it cannot be made, or somebody else has made it or could change it.
+pub fn directory() -> io::Result<PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    let given = env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute() && path.is_dir());
+    let directory = match given {
+        Some(given) => given.join("proxystore"),
+        None => PathBuf::from(format!("/tmp/proxystore-{user}")),
+    };
+    match fs::DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(&directory)?;
+    if !found.is_dir() || found.uid() != user {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it is not a directory of this user",
+        ));
+    }
+    if found.permissions().mode() & 0o077 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "others may enter it; chmod 700 it",
+        ));
+    }
+    Ok(directory)
+}
+
+/// The Unix socket of this user's node on a port of this host. It need not be there.
+///
+/// # Errors
+///
+/// As [`directory`].
+pub fn socket(port: u16) -> io::Result<PathBuf> {
+    Ok(directory()?.join(format!("node-{port}.sock")))
+}
+
+/// The right to be the node of this user on a port of this host: one process has it at a time, and
+/// it ends with that process.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    file: fs::File,
+    socket: PathBuf,
+}
+
+/// Who has a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its process.
+    pub process: u32,
+    /// Where it listens; empty while it starts.
+    pub address: String,
+}
+
+impl Claim {
+    /// Takes the claim; if another process has it, that one.
+    ///
+    /// # Errors
+    ///
+    /// If the file that stands for the claim cannot be made.
+    pub(crate) fn take(port: u16) -> io::Result<Result<Self, Owner>> {
+        Self::take_in(&directory()?, port)
+    }
+
+    fn take_in(directory: &Path, port: u16) -> io::Result<Result<Self, Owner>> {
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(directory.join(format!("node-{port}.lock")))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Err(Owner::read(&mut file))),
+            Err(error) => return Err(error.into()),
+        }
+        let claim = Self {
+            file,
+            socket: directory.join(format!("node-{port}.sock")),
+        };
+        claim.tell("")?;
+        // Whoever had the claim before left it if it was killed.
+        claim.remove_socket()?;
+        Ok(Ok(claim))
+    }
+
+    /// Writes down where the node listens, for those who want to be it.
+    pub(crate) fn tell(&self, address: &str) -> io::Result<()> {
+        let mut file = &self.file;
+        file.rewind()?;
+        file.set_len(0)?;
+        writeln!(file, "{} {address}", std::process::id())
+    }
+
+    /// The Unix socket that goes with the claim.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The file that is locked.
+    pub(crate) const fn file(&self) -> &fs::File {
+        &self.file
+    }
+
+    /// Removes the socket's name. Clients that are connected stay so.
+    pub(crate) fn remove_socket(&self) -> io::Result<()> {
+        match fs::remove_file(&self.socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Owner {
+    /// The node of this user on a port of this host, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`directory`], and if the file that stands for the claim cannot be read.
+    pub fn of(port: u16) -> io::Result<Option<Self>> {
+        let path = directory()?.join(format!("node-{port}.lock"));
+        let mut file = match fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Some(Self::read(&mut file))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read(file: &mut fs::File) -> Self {
+        let mut text = String::new();
+        // What cannot be read is not known: it is for people.
+        let _ = file.take(LONGEST).read_to_string(&mut text);
+        let (process, address) = text.trim_end().split_once(' ').unwrap_or((text.trim(), ""));
+        Self {
+            process: process.parse().unwrap_or(0),
+            address: address.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_the_claim_and_the_others_learn_who() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let take = || Claim::take_in(directory.path(), 7337).expect("room");
+        let claim = take().expect("nobody has it");
+        let process = std::process::id();
+        let owner = take().expect_err("it is taken");
+        assert_eq!((owner.process, owner.address.as_str()), (process, ""));
+        claim.tell("127.0.0.1:7337").expect("room");
+        let owner = take().expect_err("it is taken");
+        assert_eq!(owner.address, "127.0.0.1:7337");
+        claim.tell("h").expect("room");
+        assert_eq!(take().expect_err("it is taken").address, "h");
+        drop(claim);
+        take().expect("nobody has it any more");
+    }
+
+    #[test]
+    fn another_port_is_another_claim_and_dead_sockets_go() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let stale = directory.path().join("node-2.sock");
+        fs::write(&stale, "").expect("room");
+        let _first = Claim::take_in(directory.path(), 1).expect("room");
+        assert!(stale.exists());
+        let second = Claim::take_in(directory.path(), 2).expect("room");
+        assert_eq!(second.expect("nobody has it").socket(), stale);
+        assert!(!stale.exists());
+    }
+}
