@@ -16,7 +16,7 @@ from proxystore.connectors.exceptions import (
     ConnectorError,
     ConnectorKeyError,
 )
-from proxystore.connectors.protocols import Connector, copies, needs_checksums
+from proxystore.connectors.protocols import Connector, copies, needs_checksums, statistics
 from proxystore.serialize import BytesLike
 from proxystore.serialize._frames import join_buffers
 from proxystore.utils.environment import hostname
@@ -218,6 +218,10 @@ class MultiConnector:
     def needs_checksums(self) -> bool:
         """Whether an object may go where nobody else notices that it has changed."""
         return any(needs_checksums(connector) for connector, _ in self.connectors.values())
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the statistics of each connector, by its name."""
+        return {name: statistics(connector) for name, (connector, _) in self.connectors.items()}
 
     def close(self) -> None:
         """Close the connectors. Closing again does nothing."""

@@ -22,6 +22,7 @@ from proxystore.connectors._awaitable import (
     AwaitableOperations,
     override_together,
 )
+from proxystore.utils._secrets import guard_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,8 @@ class NativeConnector(AwaitableOperations[KeyT], Generic[KeyT]):
 
     #: Name of the connector in the table of the native core.
     kind: ClassVar[str]
+    #: Names of the options that may be secrets.
+    secrets: ClassVar[frozenset[str]] = frozenset()
     #: Named tuple that the connector's keys are.
     key_type: ClassVar[type[tuple[Any, ...]]]
     #: `put` and `set` take a list of buffers as well as a single one.
@@ -137,8 +140,11 @@ class NativeConnector(AwaitableOperations[KeyT], Generic[KeyT]):
         """Options that, passed to the constructor, make a connector on the same storage.
 
         Only those that differ from their defaults, beside the required ones.
+        A secret that stands among them itself hides its text, and cannot be
+        pickled.
         """
-        return self._native.config()
+        options = self._native.config()
+        return guard_secrets(options, self.secrets) if self.secrets else options
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -16,6 +16,7 @@ __all__ = [
     'copies',
     'needs_checksums',
     'replaces',
+    'statistics',
 ]
 
 KeyT = TypeVar('KeyT', bound=tuple[Any, ...])
@@ -162,6 +163,16 @@ def needs_checksums(connector: Any, *, deferred: bool = False) -> bool:
     """
     name = 'needs_deferred_checksums' if deferred else 'needs_checksums'
     return bool(getattr(connector, name, True))
+
+
+def statistics(connector: Any) -> dict[str, Any]:
+    """Return what a connector tells of its work: nothing if it keeps no count.
+
+    Args:
+        connector: The connector.
+    """
+    tell = getattr(connector, 'statistics', None)
+    return tell() if callable(tell) else {}
 
 
 def replaces(connector: Any) -> bool:

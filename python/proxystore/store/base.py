@@ -7,7 +7,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
 
 import proxystore.store
-from proxystore.connectors.protocols import DeferrableConnector, replaces
+from proxystore.connectors.protocols import DeferrableConnector, replaces, statistics
 from proxystore.proxy import Proxy, ProxyLocker
 from proxystore.serialize import (
     BytesLike,
@@ -244,6 +244,27 @@ class Store(AwaitableStore[ConnectorT]):
             verify=config.verify,
             compatible=config.compatible,
         )
+
+    def stats(self) -> dict[str, Any]:
+        """Tell what the store has done and holds at present.
+
+        Returns:
+            `name`; `cache`, with the numbers of objects `held` and at most
+            held (`maxsize`), of `hits` and of `misses`; `connector`, with the
+            statistics that the connector's documentation describes, empty if
+            it keeps none.
+        """
+        cache = self.cache
+        return {
+            'name': self._name,
+            'cache': {
+                'held': len(cache),
+                'maxsize': cache.maxsize,
+                'hits': cache.hits,
+                'misses': cache.misses,
+            },
+            'connector': statistics(self.connector),
+        }
 
     def future(
         self,

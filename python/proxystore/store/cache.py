@@ -61,6 +61,9 @@ class LRUCache(Generic[KeyT, ValueT]):
         self._lock = threading.RLock()
         _caches.add(self)
 
+    def __len__(self) -> int:
+        return len(self._data)
+
     def evict(self, key: KeyT) -> None:
         """Drop a value.
 

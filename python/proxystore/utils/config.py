@@ -10,6 +10,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from pydantic import BaseModel
 
+from proxystore.utils._secrets import LiteralSecret
+
 __all__ = ['dump', 'dumps', 'load', 'loads']
 
 BaseModelT = TypeVar('BaseModelT', bound=BaseModel)
@@ -42,12 +44,12 @@ def dumps(model: BaseModel, *, exclude_none: bool = True) -> str:
         The model as TOML.
 
     Raises:
-        TypeError: If a value cannot be expressed in TOML.
+        TypeError: If a value cannot be expressed in TOML, or is a secret.
     """
     import tomli_w
 
     fields = model.model_dump(exclude_none=exclude_none)
-    return tomli_w.dumps(_without_none(fields) if exclude_none else fields)
+    return tomli_w.dumps(_expressible(fields, exclude_none))
 
 
 def load(model: type[BaseModelT], fp: BinaryIO) -> BaseModelT:
@@ -88,11 +90,18 @@ def loads(model: type[BaseModelT], data: str) -> BaseModelT:
     return model.model_validate(tomllib.loads(data), strict=True)
 
 
-def _without_none(value: Any) -> Any:
+def _expressible(value: Any, exclude_none: bool) -> Any:
     # Pydantic leaves alone what stands inside a field that holds anything.
     if isinstance(value, dict):
         items = cast('dict[str, Any]', value).items()
-        return {key: _without_none(item) for key, item in items if item is not None}
+        return {
+            key: _expressible(item, exclude_none)
+            for key, item in items
+            if not (exclude_none and item is None)
+        }
     if isinstance(value, (list, tuple)):
-        return [_without_none(item) for item in cast('list[Any]', value)]
+        return [_expressible(item, exclude_none) for item in cast('list[Any]', value)]
+    if isinstance(value, LiteralSecret):
+        msg = f'A secret cannot be written to a file. {LiteralSecret.ADVICE}'
+        raise TypeError(msg)
     return value
