@@ -17,9 +17,9 @@ use crate::{
 
 /// The client's side of a connection, from the handshake on.
 ///
-/// Each request is a stream, which ends with exactly one [`Event::Reply`], or with the last byte of
-/// the body after [`Event::Found`]; then its number may be used again. A stream that was cancelled
-/// ends without a word.
+/// Each request is a stream, which ends with exactly one [`Event::Reply`] or, once an object was
+/// [found](Event::Found), with [`Event::Ended`]; then its number may be used again. A stream that was
+/// cancelled ends without a word.
 #[derive(Debug)]
 pub struct Session {
     link: Link,
@@ -52,7 +52,8 @@ pub enum Event<'a> {
         reply: Reply<'a>,
     },
     /// The object was found and follows in chunks. Make room and call [`Session::accept`], or
-    /// [`Session::cancel`].
+    /// [`Session::cancel`]. [`Ended`](Self::Ended) follows the last byte; a
+    /// [`Reply::Refused`] may come instead at any time, if the node fails to read the object.
     Found {
         /// The stream.
         stream: StreamId,
@@ -69,6 +70,12 @@ pub enum Event<'a> {
         stream: StreamId,
         /// How many bytes of the chunk are left.
         len: usize,
+    },
+    /// All bytes of the object that was found are there: the request is over. They are what was put
+    /// if their checksum is the one in [`Found`](Self::Found).
+    Ended {
+        /// Its stream, which is free now.
+        stream: StreamId,
     },
     /// The next bytes belong to an object that was found but neither accepted nor cancelled.
     Waiting {
@@ -279,11 +286,6 @@ impl Session {
                 Incoming::Congested => Some(Event::Congested),
                 Incoming::Waiting(stream) => Some(Event::Waiting { stream }),
                 Incoming::Body(stream, len) => Some(Event::Body { stream, len }),
-                Incoming::Discarded(stream) => {
-                    self.link.forget(stream);
-                    self.slots.free(stream);
-                    continue;
-                }
                 Incoming::Frame(header, body) => match self.handle(header, body, now)? {
                     None => continue,
                     event => event,
@@ -293,14 +295,10 @@ impl Session {
         }
     }
 
-    /// `len` bytes of the body that [`Event::Body`] announced are where they belong. Returns the
-    /// stream whose object is complete with them; the stream is free then.
-    pub fn body_received(&mut self, len: usize, now: Instant) -> Option<StreamId> {
+    /// `len` bytes of the body that [`Event::Body`] announced are where they belong.
+    pub fn body_received(&mut self, len: usize, now: Instant) {
         self.pinged = None;
-        let stream = self.link.body_received(len, now)?;
-        self.link.forget(stream.0);
-        let slot = self.slots.free(stream.0)?;
-        (!slot.cancelled).then_some(stream)
+        self.link.body_received(len, now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, unless something arrives
@@ -345,8 +343,9 @@ impl Session {
         self.draining
     }
 
-    /// What may or may not be stored if the connection is lost now: the new objects of puts that
-    /// were not answered, and those of cancelled puts that were not undone yet.
+    /// What may or may not be stored if the connection is lost now, and has to be
+    /// [evicted](Self::evict) on another: the new objects of puts that were not answered, and those of
+    /// cancelled puts that were not undone yet.
     pub fn unsettled(&self) -> impl Iterator<Item = ObjectKey> {
         self.slots.iter().filter_map(|slot| match slot.asked {
             Asked::Put {
@@ -401,11 +400,20 @@ impl Session {
             self.draining = true;
             return Ok(Some(Event::Draining));
         }
-        let reply = Reply::decode(header, body)?.ok_or(Violation::Unexpected { kind })?;
         let slot = self
             .slots
             .of(stream)
             .ok_or(Violation::UnknownStream { kind, stream })?;
+        if kind == Kind::End && slot.state == State::Receiving {
+            let cancelled = slot.cancelled;
+            if !self.link.forget(stream) {
+                return Err(Violation::WrongObjectLength { stream });
+            }
+            self.slots.free(stream);
+            let stream = StreamId(stream);
+            return Ok((!cancelled).then_some(Event::Ended { stream }));
+        }
+        let reply = Reply::decode(header, body)?.ok_or(Violation::Unexpected { kind })?;
         if !slot.awaits(&reply) {
             return Err(Violation::Unexpected { kind });
         }

@@ -38,13 +38,13 @@ pub const STAGED: usize = HEADER + MAX_HEAD + MAX_INLINE as usize;
 pub const MAX_CHUNK: u32 = 256 << 10;
 
 /// The least that a side may allow as the length of a chunk, in bytes.
-pub const MIN_CHUNK: u32 = 64 << 10;
+pub const MIN_CHUNK: u32 = 1 << 10;
 
 /// The most requests under way on one connection.
 pub const MAX_STREAMS: u32 = 1 << 14;
 
 /// The smallest window of a connection, in bytes.
-pub const MIN_WINDOW: u32 = 256 << 10;
+pub const MIN_WINDOW: u32 = 4 << 10;
 
 /// The largest window of a connection, in bytes.
 pub const MAX_WINDOW: u32 = 64 << 20;
@@ -57,7 +57,7 @@ pub enum Kind {
     Put = 0x01,
     /// Request: store the object that follows in chunks.
     Begin = 0x02,
-    /// The object of a `Begin` is complete.
+    /// All chunks of an object were sent; from either side.
     End = 0x03,
     /// Request: the object.
     Get = 0x04,

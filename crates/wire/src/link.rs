@@ -59,8 +59,6 @@ pub(crate) enum Incoming<'a> {
     Waiting(StreamId),
     /// The next bytes belong to this stream.
     Body(StreamId, usize),
-    /// The body of this stream was thrown away as a whole.
-    Discarded(u32),
     /// A frame that is for the session.
     Frame(Header, &'a [u8]),
 }
@@ -107,9 +105,7 @@ impl Link {
                     return Ok((used, Incoming::Nothing));
                 }
                 used += len;
-                if self.consume(len, now) {
-                    return Ok((used, Incoming::Discarded(stream)));
-                }
+                self.body_received(len, now);
                 continue;
             }
             if self.sender.is_congested() {
@@ -165,10 +161,10 @@ impl Link {
         Ok(())
     }
 
-    /// Bytes of the chunk are where they belong; returns whether the body is complete.
-    fn consume(&mut self, len: usize, now: Instant) -> bool {
-        let Some((stream, left)) = self.chunk else {
-            return false;
+    /// Bytes of the chunk that `receive` announced are where they belong.
+    pub(crate) fn body_received(&mut self, len: usize, now: Instant) {
+        let Some((stream, left)) = self.chunk.filter(|_| len > 0) else {
+            return;
         };
         self.heard = now;
         // No chunk is longer than that.
@@ -179,20 +175,10 @@ impl Link {
         if self.window.begin_sample(self.pings, now) {
             self.ping();
         }
-        let body = self.bodies.get_mut(&stream);
-        let is_last = body.is_none_or(|body| {
+        if let Some(body) = self.bodies.get_mut(&stream) {
             body.heard = now;
-            body.left == 0
-        });
+        }
         self.chunk = (len < left).then_some((stream, left - len));
-        self.chunk.is_none() && is_last
-    }
-
-    /// Bytes of the chunk that `receive` announced are where they belong. Returns the stream whose
-    /// body is complete.
-    pub(crate) fn body_received(&mut self, len: usize, now: Instant) -> Option<StreamId> {
-        let (stream, _) = self.chunk?;
-        (len > 0 && self.consume(len, now)).then_some(StreamId(stream))
     }
 
     /// A body is about to arrive.

@@ -27,7 +27,7 @@ pub struct Session {
 
 /// One request: what answers name. It stays valid until the request is over, and is not mistaken
 /// for a later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
     stream: u32,
     generation: u32,
@@ -107,7 +107,9 @@ enum State {
     /// The body of a put is being received.
     Receiving,
     /// The body of a get is being sent.
-    Sending,
+    Sending {
+        sum: u64,
+    },
     /// Refused before the whole body was received, of which the rest may still come.
     Refused,
 }
@@ -159,8 +161,6 @@ impl Session {
                     ticket: self.ticket(stream.0),
                     len,
                 }),
-                // The client's `End` or `Cancel` is still to come.
-                Incoming::Discarded(_) => continue,
                 Incoming::Frame(header, body) => match self.handle(header, body, now)? {
                     None => continue,
                     event => event,
@@ -197,7 +197,7 @@ impl Session {
                 head[8..].copy_from_slice(&sum.to_le_bytes());
                 self.link.sender.push(Kind::Found, 0, stream, &head);
                 self.link.sender.open(stream, *len);
-                self.set(stream, State::Sending);
+                self.set(stream, State::Sending { sum: *sum });
                 return true;
             }
             (State::Open, _) => self.free(stream),
@@ -205,7 +205,7 @@ impl Session {
                 self.link.discard(stream);
                 self.set(stream, State::Refused);
             }
-            (State::Sending, Reply::Refused { .. }) => {
+            (State::Sending { .. }, Reply::Refused { .. }) => {
                 self.link.sender.abandon(stream);
                 self.free(stream);
             }
@@ -241,6 +241,10 @@ impl Session {
         }
         let finished = finished?;
         let ticket = self.ticket(finished.0);
+        if let State::Sending { sum } = self.state(ticket) {
+            let sum = sum.to_le_bytes();
+            self.link.sender.push(Kind::End, 0, finished.0, &sum);
+        }
         self.free(finished.0);
         Some(ticket)
     }
@@ -252,7 +256,7 @@ impl Session {
     }
 
     /// Tells the client that the node is about to stop. Requests that come after this are refused,
-    /// those under way are to be finished.
+    /// but for evictions; those under way are to be finished.
     pub fn drain(&mut self) {
         if !self.draining {
             self.draining = true;
@@ -362,6 +366,8 @@ impl Session {
         }
         let refusal = match request {
             Request::Put { sum, bytes, .. } if Sum::of(bytes) != sum => Some(Refusal::Changed),
+            // What was put in vain is to be taken back all the same.
+            Request::Evict { .. } => None,
             _ if self.draining => Some(Refusal::Draining),
             _ => None,
         };

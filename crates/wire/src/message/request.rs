@@ -51,7 +51,8 @@ pub enum Request<'a> {
         /// Its key.
         key: ObjectKey,
     },
-    /// Remove the object.
+    /// Remove the object. If there is none, one that is put later with [`Mode::New`] is to be
+    /// refused, for some minutes at least: it is late, on a connection that was lost.
     Evict {
         /// Its key.
         key: ObjectKey,
