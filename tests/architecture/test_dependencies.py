@@ -59,6 +59,7 @@ MAY_KNOW = {
         *SYS,
     },
     **{name: {'proxystore-core', 'proxystore-runtime', *SYS} for name in CONNECTORS},
+    'proxystore-redis': {'proxystore-core', 'proxystore-runtime', 'proxystore-stream', *SYS},
     'proxystore-conformance': {'proxystore-core', 'proxystore-runtime', 'proxystore-memory'},
     'proxystore': {
         'proxystore-core',

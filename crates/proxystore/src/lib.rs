@@ -28,6 +28,7 @@ pub use proxystore_runtime::{Stopped, drive};
 pub static CONNECTORS: &[&dyn Factory] = &[
     &proxystore_file::FACTORY,
     &local::FACTORY,
+    &proxystore_redis::FACTORY,
     &proxystore_shm::FACTORY,
 ];
 

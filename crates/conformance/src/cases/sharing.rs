@@ -126,6 +126,8 @@ pub(super) fn tasks_share_a_connector(fixture: &dyn Fixture) -> Result<Outcome, 
     client.expect(&other, &second)?;
     {
         // A task that is cancelled: polled once at most, and dropped.
+        let runtime = proxystore_runtime::shared::handle()?;
+        let _within = runtime.enter();
         let mut begun = pin!(client.0.get(&one, deadline));
         let mut context = Context::from_waker(Waker::noop());
         if let Poll::Ready(result) = begun.as_mut().poll(&mut context) {

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Layout
+//!
+//! * [`config`]: the options, and [`FACTORY`]; `url` reads those of a URL.
+//! * [`key`]: the names of objects, parsed from keys.
+//! * [`connector`]: [`RedisConnector`](connector::RedisConnector), the operations.
+//! * `objects`: objects, in one value or in parts; [`manifest`] lists parts.
+//! * `exchanges`: commands and the replies to them.
+//! * `client`: carries exchanges out, again where that helps, and no longer than it may take.
+//! * `servers` and `cluster`: which server has what.
+//! * `pool` and `connection`: connections, kept and used.
+//! * [`resp`]: the protocol, without a socket.
+//! * `error`: what can go wrong, and how it is told.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod cluster;
+pub mod config;
+mod connection;
+pub mod connector;
+mod error;
+mod exchanges;
+pub mod key;
+pub mod manifest;
+mod objects;
+mod pool;
+pub mod resp;
+mod servers;
+mod url;
+
+pub use self::config::FACTORY;

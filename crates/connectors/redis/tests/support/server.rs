@@ -1,0 +1,207 @@
+//! Servers, started for a test and ended with it.
+
+use std::{
+    env,
+    fmt::Display,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use proxystore_core::{Config, Value as Plain};
+use proxystore_redis::resp::{self, Decoder, Value};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::Checked;
+
+/// How often another port is tried when somebody took the first one meanwhile.
+const PORTS: usize = 5;
+
+/// A server that runs.
+pub(crate) struct Server {
+    process: Child,
+    directory: TempDir,
+    arguments: Vec<String>,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Starts a server with these options of its own besides those of all tests.
+    pub(crate) fn start(options: &[&str]) -> Checked<Self> {
+        let directory = TempDir::new()?;
+        let options: Vec<_> = options.iter().map(ToString::to_string).collect();
+        for _ in 0..PORTS {
+            let port = free_port()?;
+            let mut arguments = vec!["--port".to_owned(), port.to_string()];
+            arguments.extend(
+                options
+                    .iter()
+                    .map(|option| option.replace("$PORT", &port.to_string())),
+            );
+            if let Some(process) = launch(&arguments, directory.path())? {
+                return Ok(Self {
+                    process,
+                    directory,
+                    arguments,
+                    port,
+                });
+            }
+        }
+        Err("no port stays free long enough to start a server".into())
+    }
+
+    /// Ends the server as a crash would.
+    pub(crate) fn kill(&mut self) -> Checked {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Starts the server again on the same port.
+    pub(crate) fn restart(&mut self) -> Checked {
+        let started = launch(&self.arguments, self.directory.path())?;
+        self.process = started.ok_or("the server's port was taken meanwhile")?;
+        Ok(())
+    }
+
+    /// Sends the server a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Checked {
+        let process = Pid::from_child(&self.process);
+        Ok(kill_process(process, signal)?)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The options of a connector to it by TCP.
+    pub(crate) fn config(&self) -> Config {
+        Config::new()
+            .with("hostname", "127.0.0.1")
+            .with("port", i64::from(self.port))
+    }
+
+    /// The options of a connector to it by its Unix socket.
+    pub(crate) fn unix_config(&self) -> Config {
+        let path = self.socket().to_string_lossy().into_owned();
+        Config::new().with("path", Plain::Text(path))
+    }
+
+    /// Says something to the server; what it answers.
+    pub(crate) fn say(&self, arguments: &[&[u8]]) -> Checked<Value> {
+        let mut stream = UnixStream::connect(self.socket())?;
+        stream.write_all(resp::Command::of(arguments).as_bytes())?;
+        let mut decoder = Decoder::new(1 << 30);
+        let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 20]);
+        loop {
+            let (taken, value) = decoder.feed(&bytes)?;
+            bytes.drain(..taken);
+            match value {
+                Some(Value::Error(text)) => return Err(text.into()),
+                Some(value) => return Ok(value),
+                None => {}
+            }
+            let read = stream.read(&mut piece)?;
+            if read == 0 {
+                return Err("the server ended the connection".into());
+            }
+            bytes.extend(&piece[..read]);
+        }
+    }
+
+    /// Says a line of plain words.
+    pub(crate) fn ask(&self, line: &str) -> Checked<Value> {
+        let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
+        self.say(&words)
+    }
+
+    /// The names of everything in the database.
+    pub(crate) fn names(&self) -> Checked<Vec<String>> {
+        let answer = self.ask("KEYS *")?;
+        let names = answer.as_array().ok_or("no names")?.iter();
+        let mut names: Vec<_> = names
+            .filter_map(|name| name.as_text().map(str::to_owned))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// A line of what the server says about itself.
+    pub(crate) fn info(&self, name: &str) -> Checked<String> {
+        let info = self.ask("INFO everything")?;
+        let info = info.as_text().ok_or("no text")?;
+        let lines = info.lines();
+        let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        Ok(values.next().ok_or("no such line")?.to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended in the test; whatever is wrong now harms nobody.
+        let _ = self.kill();
+    }
+}
+
+/// Starts a server and waits until it answers; none if its port is taken.
+fn launch(arguments: &[String], directory: &Path) -> Checked<Option<Child>> {
+    let program = env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+    let socket = directory.join("socket");
+    let mut command = Command::new(&program);
+    command
+        .args(["--save", "", "--daemonize", "no", "--dir"])
+        .arg(directory)
+        .arg("--unixsocket")
+        .arg(&socket)
+        .args(["--loglevel", "notice", "--enable-debug-command", "yes"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    let mut process = command.spawn().map_err(|error| {
+        let program = program.display();
+        format!("{program} cannot be started: {error}; install it, or set REDIS_SERVER")
+    })?;
+    let output = process.stdout.take().ok_or("no output")?;
+    let mut lines = BufReader::new(output).lines();
+    let mut said = Vec::new();
+    for line in &mut lines {
+        let line = line?;
+        if line.contains("Ready to accept connections")
+            || line.contains("Server initialized and loading")
+        {
+            // Whoever writes to a pipe that nobody reads stops one day.
+            std::thread::spawn(move || lines.for_each(drop));
+            return Ok(Some(process));
+        }
+        said.push(line);
+    }
+    process.wait()?;
+    let said = said.join("\n");
+    if said.contains("Address already in use") {
+        return Ok(None);
+    }
+    Err(format!("a server did not start:\n{said}").into())
+}
+
+fn free_port() -> Checked<u16> {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        // A node of a cluster listens 10,000 ports above, too.
+        if port < 55_000 {
+            return Ok(port);
+        }
+    }
+}
+
+/// The options of a server without a port of plain TCP.
+pub(crate) fn text(value: impl Display) -> Plain {
+    Plain::Text(value.to_string())
+}
