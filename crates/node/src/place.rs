@@ -153,6 +153,17 @@ impl Owner {
         }
     }
 
+    /// Whether its process is there.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let process = i32::try_from(self.process).ok();
+        let process = process.and_then(rustix::process::Pid::from_raw);
+        process.is_some_and(|process| {
+            let outcome = rustix::process::test_kill_process(process);
+            outcome != Err(rustix::io::Errno::SRCH)
+        })
+    }
+
     fn read(file: &mut fs::File) -> Self {
         let mut text = String::new();
         // What cannot be read is not known: it is for people.

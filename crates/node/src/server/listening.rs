@@ -37,7 +37,10 @@ pub(super) fn claim(port: u16, until: Instant) -> Result<Claim, NodeError> {
             Ok(claim) => return Ok(claim),
             Err(owner) => owner,
         };
-        if !owner.address.is_empty() || Instant::now() >= until {
+        // Somebody who only looks whether there is a node holds the lock for a moment, too, and what
+        // stands there then may be of a node that was killed.
+        let is_node = !owner.address.is_empty() && owner.is_alive();
+        if is_node || Instant::now() >= until {
             return Err(NodeError::AlreadyRunning { port, owner });
         }
         thread::sleep(LOOK);
