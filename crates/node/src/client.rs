@@ -1,1 +1,486 @@
 //! Asks nodes.
+//!
+//! A [`Client`] keeps connections to the nodes that it is asked about, two for each colour of
+//! [`proxystore_runtime`]: one for what fits into a frame, one for objects in chunks. All threads,
+//! and all tasks, share them.
+//!
+//! # Layout
+//!
+//! * [`settings`]: [`Settings`], [`NodeAddress`].
+//! * `peers`, `lane`, `dial`: which connections there are, and how they are made.
+//! * `connection`: what the operations on one connection share; `waiters`: who they are;
+//!   `reading` and `writing`: how it is turned.
+//! * `exchange`: how an operation takes part in that; `work` and `upload`: what it does.
+//! * `statistics`, `error`.
+
+mod connection;
+mod dial;
+mod error;
+mod exchange;
+mod lane;
+mod peers;
+mod reading;
+pub mod settings;
+mod statistics;
+mod upload;
+mod waiters;
+mod work;
+mod writing;
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Instant,
+};
+
+use proxystore_core::{Config, Deadline, Error, Memory, Payload, Result};
+use proxystore_runtime::{allowance, generation, timeout};
+pub use proxystore_wire::{ObjectKey, message::Mode};
+use proxystore_wire::{
+    StreamId,
+    client::{NotNow, Session},
+    frame::MAX_INLINE,
+    message::Refusal,
+};
+
+pub use self::settings::{Credentials, NodeAddress, Settings};
+use self::{
+    connection::Connection,
+    error::ClientError,
+    exchange::Exchange,
+    peers::{Peer, Peers, Purpose},
+    waiters::Outcome,
+    work::{Put, Requests},
+};
+
+/// Asks nodes, in either colour, from any thread. Dropping it closes its connections.
+#[derive(Debug)]
+pub struct Client {
+    peers: Peers,
+}
+
+/// Which of the requests of a batch failed, and why.
+pub type Failed = (usize, Error);
+
+/// What can be asked in a few bytes, and again after the connection was lost.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Get { whole: bool },
+    Exists,
+    Evict,
+}
+
+impl Client {
+    /// A client without connections.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            peers: Peers::new(settings),
+        }
+    }
+
+    /// Stores an object at a node.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](proxystore_core::ErrorKind::Unavailable) if the connection is lost, the
+    /// object of [`Mode::New`] is then removed when the next one is made; whatever the node refuses
+    /// it for. All errors name the peer.
+    pub async fn put(
+        &self,
+        node: &NodeAddress,
+        key: &ObjectKey,
+        mode: Mode,
+        payload: Payload<'_>,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let peer = self.peers.peer(node);
+        let len = payload.len() as u64;
+        self.run(&peer, deadline, len, put(&peer, key, mode, payload))
+            .await?;
+        peer.statistics.bytes_put.add(len);
+        Ok(())
+    }
+
+    /// The object that a key names, if it is at the node.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupted`](proxystore_core::ErrorKind::Corrupted) if it is not what was put; if the node
+    /// cannot be asked. All errors name the peer.
+    pub async fn get(
+        &self,
+        node: &NodeAddress,
+        key: &ObjectKey,
+        deadline: Deadline,
+    ) -> Result<Option<Memory>> {
+        let peer = self.peers.peer(node);
+        let question = Question::Get { whole: false };
+        let asked = question_of(&peer, Purpose::Small, question, key);
+        let mut outcome = self.run(&peer, deadline, 0, asked).await?;
+        if let Outcome::Elsewhere { len } = outcome {
+            let question = Question::Get { whole: true };
+            let asked = question_of(&peer, Purpose::Bulk, question, key);
+            outcome = self.run(&peer, deadline, len, asked).await?;
+        }
+        match outcome {
+            Outcome::Absent => Ok(None),
+            Outcome::Object(memory) => Ok(Some(memory)),
+            _ => Err(ClientError::Nonsense.of(&peer.name)),
+        }
+    }
+
+    /// Whether the object that a key names is at the node.
+    ///
+    /// # Errors
+    ///
+    /// If the node cannot be asked. All errors name the peer.
+    pub async fn exists(
+        &self,
+        node: &NodeAddress,
+        key: &ObjectKey,
+        deadline: Deadline,
+    ) -> Result<bool> {
+        let peer = self.peers.peer(node);
+        let asked = question_of(&peer, Purpose::Small, Question::Exists, key);
+        match self.run(&peer, deadline, 0, asked).await? {
+            Outcome::Present => Ok(true),
+            Outcome::Absent => Ok(false),
+            _ => Err(ClientError::Nonsense.of(&peer.name)),
+        }
+    }
+
+    /// Removes the object that a key names from the node, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// If the node cannot be asked, or the key does not open the object. All errors name the peer.
+    pub async fn evict(
+        &self,
+        node: &NodeAddress,
+        key: &ObjectKey,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let peer = self.peers.peer(node);
+        let asked = question_of(&peer, Purpose::Small, Question::Evict, key);
+        match self.run(&peer, deadline, 0, asked).await? {
+            Outcome::Done => Ok(()),
+            _ => Err(ClientError::Nonsense.of(&peer.name)),
+        }
+    }
+
+    /// Stores several objects at a node, all or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put), with the index of the object.
+    pub async fn put_batch(
+        &self,
+        node: &NodeAddress,
+        keys: &[ObjectKey],
+        payloads: &[Payload<'_>],
+        deadline: Deadline,
+    ) -> Result<(), Failed> {
+        let peer = self.peers.peer(node);
+        let len = payloads.iter().map(|payload| payload.len() as u64).sum();
+        let stored = self.run_batch(&peer, deadline, len, put_all(&peer, keys, payloads));
+        let stored = stored.await;
+        if stored.is_ok() {
+            peer.statistics.bytes_put.add(len);
+        } else {
+            // What matters to the caller is why, and the rest may have gone with the connection.
+            let removed = questions(&peer, Purpose::Small, Question::Evict, keys.iter());
+            let _ = self.run_batch(&peer, deadline, 0, removed).await;
+        }
+        stored
+    }
+
+    /// The objects that keys name at a node, in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), with the index of the key.
+    pub async fn get_batch(
+        &self,
+        node: &NodeAddress,
+        keys: &[ObjectKey],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Memory>>, Failed> {
+        let peer = self.peers.peer(node);
+        let question = Question::Get { whole: false };
+        let asked = questions(&peer, Purpose::Small, question, keys.iter());
+        let mut outcomes = self.run_batch(&peer, deadline, 0, asked).await?;
+        let mut elsewhere = Vec::new();
+        let mut bytes = 0;
+        for (index, outcome) in outcomes.iter().enumerate() {
+            if let Outcome::Elsewhere { len } = outcome {
+                elsewhere.push(index);
+                bytes += len;
+            }
+        }
+        if !elsewhere.is_empty() {
+            let question = Question::Get { whole: true };
+            let large = elsewhere.iter().map(|&index| &keys[index]);
+            let asked = questions(&peer, Purpose::Bulk, question, large);
+            let large = self.run_batch(&peer, deadline, bytes, asked).await;
+            let large = large.map_err(|(index, error)| (elsewhere[index], error))?;
+            for (index, outcome) in elsewhere.into_iter().zip(large) {
+                outcomes[index] = outcome;
+            }
+        }
+        let objects = outcomes.into_iter().enumerate();
+        objects
+            .map(|(index, outcome)| match outcome {
+                Outcome::Absent => Ok(None),
+                Outcome::Object(memory) => Ok(Some(memory)),
+                _ => Err((index, ClientError::Nonsense.of(&peer.name))),
+            })
+            .collect()
+    }
+
+    /// What a node reports about itself.
+    ///
+    /// # Errors
+    ///
+    /// If the node cannot be asked. All errors name the peer.
+    pub async fn status(
+        &self,
+        node: &NodeAddress,
+        deadline: Deadline,
+    ) -> Result<Vec<(String, u64)>> {
+        let peer = self.peers.peer(node);
+        let asked = again(|| async {
+            let connection = peer.lane(Purpose::Small).connection().await?;
+            let work = Requests::new(1, |_, session, now| session.status(now));
+            first(carry_out(connection, work).await?)
+        });
+        match self.run(&peer, deadline, 0, asked).await? {
+            Outcome::Report(entries) => Ok(entries),
+            _ => Err(ClientError::Nonsense.of(&peer.name)),
+        }
+    }
+
+    /// What was done with each node: a map for each, by its address.
+    #[must_use]
+    pub fn statistics(&self) -> Config {
+        self.peers.statistics()
+    }
+
+    /// Ends all connections, and fails what is under way on them. Later operations make new ones.
+    pub fn close(&self) {
+        self.peers.close();
+    }
+
+    /// Carries out one operation by its deadline.
+    async fn run<T>(
+        &self,
+        peer: &Peer,
+        deadline: Deadline,
+        bytes: u64,
+        operation: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T> {
+        let limit = self.peers.settings().timeout;
+        let deadline = allowance(deadline, limit, bytes);
+        let done = timeout(deadline, in_this_process(operation)).await;
+        peer.statistics.operations.add(1);
+        done.unwrap_or(Err(ClientError::TimedOut)).map_err(|error| {
+            peer.statistics.failures.add(1);
+            error.of(&peer.name)
+        })
+    }
+
+    async fn run_batch<T>(
+        &self,
+        peer: &Peer,
+        deadline: Deadline,
+        bytes: u64,
+        operation: impl Future<Output = Result<T, (usize, ClientError)>>,
+    ) -> Result<T, Failed> {
+        let mut failed = 0;
+        let noted = async {
+            operation.await.map_err(|(index, error)| {
+                failed = index;
+                error
+            })
+        };
+        let done = self.run(peer, deadline, bytes, noted).await;
+        done.map_err(|error| (failed, error))
+    }
+}
+
+/// Fails an operation that was under way when this process was forked: what it waits for is the
+/// parent's.
+async fn in_this_process<T>(
+    operation: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    let mut operation = pin!(operation);
+    let begun_in = generation();
+    poll_fn(|context| {
+        if generation() != begun_in {
+            return Poll::Ready(Err(ClientError::Forked));
+        }
+        operation.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Tries again, once, what is the same when done twice and whose connection was lost.
+async fn again<T, F: Future<Output = Result<T, ClientError>>>(
+    mut operation: impl FnMut() -> F,
+) -> Result<T, ClientError> {
+    let mut was_lost = false;
+    loop {
+        match operation().await {
+            Err(error) if error.is_loss() && !was_lost => was_lost = true,
+            done => return done,
+        }
+    }
+}
+
+/// Carries requests of a frame each out.
+async fn carry_out<F>(
+    connection: Arc<Connection>,
+    mut requests: Requests<F>,
+) -> Result<Vec<Option<Outcome>>, ClientError>
+where
+    F: FnMut(usize, &mut Session, Instant) -> Result<StreamId, NotNow>,
+{
+    let exchange = Exchange::new(connection);
+    poll_fn(|context| exchange.poll(context, &mut requests)).await?;
+    Ok(requests.into_outcomes())
+}
+
+/// What each request came to or, if one failed, which and why.
+fn all(outcomes: Vec<Option<Outcome>>) -> Result<Vec<Outcome>, (usize, ClientError)> {
+    let mut came_to = Vec::with_capacity(outcomes.len());
+    let mut unanswered = None;
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Some(Outcome::Failed(error)) => return Err((index, error)),
+            Some(outcome) => came_to.push(outcome),
+            None => unanswered = unanswered.or(Some(index)),
+        }
+    }
+    match unanswered {
+        Some(index) => Err((index, ClientError::Nonsense)),
+        None => Ok(came_to),
+    }
+}
+
+fn first(outcomes: Vec<Option<Outcome>>) -> Result<Outcome, ClientError> {
+    let outcomes = all(outcomes).map_err(|(_, error)| error)?;
+    outcomes.into_iter().next().ok_or(ClientError::Nonsense)
+}
+
+async fn question_of(
+    peer: &Peer,
+    purpose: Purpose,
+    question: Question,
+    key: &ObjectKey,
+) -> Result<Outcome, ClientError> {
+    again(|| async {
+        let connection = peer.lane(purpose).connection().await?;
+        let ask = |_, session: &mut Session, now| question.ask(session, key, now);
+        first(carry_out(connection, Requests::new(1, ask)).await?)
+    })
+    .await
+}
+
+async fn questions<'k>(
+    peer: &Peer,
+    purpose: Purpose,
+    question: Question,
+    keys: impl ExactSizeIterator<Item = &'k ObjectKey>,
+) -> Result<Vec<Outcome>, (usize, ClientError)> {
+    let keys: Vec<_> = keys.collect();
+    let asked = again(|| async {
+        let connection = peer.lane(purpose).connection().await?;
+        let ask =
+            |index: usize, session: &mut Session, now| question.ask(session, keys[index], now);
+        let outcomes = carry_out(connection, Requests::new(keys.len(), ask)).await?;
+        // A node that is about to stop says so to each, and so is asked again as a whole.
+        match all(outcomes) {
+            Err((_, error)) if error.is_loss() => Err(error),
+            outcomes => Ok(outcomes),
+        }
+    });
+    asked.await.map_err(|error| (0, error))?
+}
+
+async fn put(
+    peer: &Peer,
+    key: &ObjectKey,
+    mode: Mode,
+    payload: Payload<'_>,
+) -> Result<(), ClientError> {
+    let is_small = payload.len() <= MAX_INLINE as usize;
+    let purpose = if is_small {
+        Purpose::Small
+    } else {
+        Purpose::Bulk
+    };
+    let (mut copied, mut was_lost) = (false, false);
+    loop {
+        let connection = peer.lane(purpose).connection().await?;
+        let mut work = Put::new(key, mode, payload, copied);
+        let exchange = Exchange::new(connection);
+        let done = poll_fn(|context| exchange.poll(context, &mut work)).await;
+        drop(exchange);
+        let is_unfinished = work.is_unfinished();
+        let done = done.and_then(|()| match work.into_outcome() {
+            Some(Outcome::Done) => Ok(()),
+            Some(Outcome::Failed(error)) => Err(error),
+            _ => Err(ClientError::Nonsense),
+        });
+        match done {
+            // Somebody writes to the object all the time: what is sent is what was summed if it is
+            // sent from a copy.
+            Err(ClientError::Refused { refusal, .. }) if refusal == Refusal::Changed && !copied => {
+                copied = true;
+            }
+            // Nothing was stored, as not all of it was sent.
+            Err(error) if error.is_loss() && is_unfinished && !was_lost => was_lost = true,
+            done => return done,
+        }
+    }
+}
+
+/// Stores all objects; if one cannot be stored, others may have been.
+async fn put_all(
+    peer: &Peer,
+    keys: &[ObjectKey],
+    payloads: &[Payload<'_>],
+) -> Result<(), (usize, ClientError)> {
+    let (mut small, mut large) = (Vec::new(), Vec::new());
+    for (index, payload) in payloads.iter().enumerate().take(keys.len()) {
+        let is_small = payload.len() <= MAX_INLINE as usize;
+        if is_small { &mut small } else { &mut large }.push(index);
+    }
+    if !small.is_empty() {
+        let lost = |error| (small[0], error);
+        let connection = peer.lane(Purpose::Small).connection().await.map_err(lost)?;
+        let ask = |at: usize, session: &mut Session, now| {
+            let index = small[at];
+            session.put(&keys[index], Mode::New, payloads[index].segments(), now)
+        };
+        let outcomes = carry_out(connection, Requests::new(small.len(), ask)).await;
+        all(outcomes.map_err(lost)?).map_err(|(at, error)| (small[at], error))?;
+    }
+    for index in large {
+        let stored = put(peer, &keys[index], Mode::New, payloads[index]);
+        stored.await.map_err(|error| (index, error))?;
+    }
+    Ok(())
+}
+
+impl Question {
+    fn ask(self, session: &mut Session, key: &ObjectKey, now: Instant) -> Result<StreamId, NotNow> {
+        match self {
+            Self::Get { whole } => session.get(key, whole, now),
+            Self::Exists => session.exists(key, now),
+            Self::Evict => session.evict(key, now),
+        }
+    }
+}

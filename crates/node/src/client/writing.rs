@@ -1,0 +1,168 @@
+//! Sends what operations have queued, and the objects that they put.
+
+use std::{
+    sync::{Arc, TryLockError},
+    task::{Context, Poll, ready},
+};
+
+use proxystore_memory::Segment;
+use proxystore_wire::{Chunk, StreamId};
+
+use super::{
+    connection::Connection,
+    error::{ClientError, Lost},
+    upload::Upload,
+    waiters::Wakers,
+};
+
+/// The memory that is kept for frames, in bytes.
+const KEPT: usize = 256 << 10;
+
+/// Frames on their way to the socket.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    frames: Vec<u8>,
+    /// How many of their bytes are sent.
+    sent: usize,
+    /// TLS may hold something back.
+    unflushed: bool,
+}
+
+impl Writer {
+    fn rest(&self) -> &[u8] {
+        &self.frames[self.sent..]
+    }
+
+    fn advance(&mut self, len: usize) {
+        self.sent += len;
+        if self.sent == self.frames.len() {
+            self.frames.clear();
+            self.frames.shrink_to(KEPT);
+            self.sent = 0;
+        }
+    }
+}
+
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// There is nothing to send now.
+    All,
+    /// Somebody else is sending, and sends this too.
+    Elsewhere,
+    /// The socket takes no more; the caller is woken when it does.
+    Blocked,
+}
+
+impl Connection {
+    /// Sends what is queued, and chunks of `upload` while it is their turn.
+    pub(super) fn flush(
+        &self,
+        context: &mut Context<'_>,
+        mut upload: Option<&mut Upload<'_>>,
+    ) -> Result<Flushed, ClientError> {
+        loop {
+            let mut writer = match self.writer.try_lock() {
+                Ok(writer) => writer,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(Flushed::Elsewhere),
+            };
+            let written = self.poll_send(context, &mut writer, upload.as_deref_mut());
+            drop(writer);
+            match written {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(self.lose(error)),
+                Poll::Pending => return Ok(Flushed::Blocked),
+            }
+            // Whoever queued something meanwhile has found the writer taken.
+            if !self.lock().unsent {
+                return Ok(Flushed::All);
+            }
+        }
+    }
+
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        writer: &mut Writer,
+        mut upload: Option<&mut Upload<'_>>,
+    ) -> Poll<Result<(), ClientError>> {
+        loop {
+            if !writer.rest().is_empty() {
+                let frames = [Segment::from(writer.rest())];
+                let sent = ready!(self.stream.poll_write(context, &frames)).map_err(failed)?;
+                writer.advance(sent);
+                writer.unflushed = true;
+                continue;
+            }
+            let own = upload.as_ref().map(|upload| upload.stream());
+            let chunk = self.take_frames(writer, own)?;
+            if let Some(chunk) = chunk
+                && let Some(upload) = upload.as_deref_mut()
+                && own == Some(chunk.stream)
+            {
+                ready!(self.poll_send_chunk(context, writer, &chunk, upload))?;
+            } else if writer.rest().is_empty() {
+                if writer.unflushed {
+                    ready!(self.stream.poll_flush(context)).map_err(failed)?;
+                    writer.unflushed = false;
+                }
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Takes the queued frames over, and says which chunk comes next. If it is not one of `own`, its
+    /// owner is woken.
+    fn take_frames(
+        &self,
+        writer: &mut Writer,
+        own: Option<StreamId>,
+    ) -> Result<Option<Chunk>, ClientError> {
+        let mut wakers = Wakers::default();
+        let mut state = self.lock();
+        state.check()?;
+        state.unsent = false;
+        let outgoing = state.session.outgoing();
+        let chunk = outgoing.chunk;
+        let taken = outgoing.bytes.len();
+        writer.frames.extend_from_slice(outgoing.bytes);
+        if taken > 0 {
+            state.session.sent(taken);
+        }
+        if let Some(chunk) = &chunk
+            && own != Some(chunk.stream)
+        {
+            state.waiters.wake_sender(chunk.stream, &mut wakers);
+        }
+        drop(state);
+        Ok(chunk)
+    }
+
+    fn poll_send_chunk(
+        &self,
+        context: &mut Context<'_>,
+        writer: &mut Writer,
+        chunk: &Chunk,
+        upload: &mut Upload<'_>,
+    ) -> Poll<Result<(), ClientError>> {
+        upload.prepare(chunk.body.clone());
+        let mut parts = vec![Segment::from(writer.rest()), Segment::from(chunk.header())];
+        upload.gather(chunk.body.clone(), &mut parts);
+        let sent = ready!(self.stream.poll_write(context, &parts)).map_err(failed)?;
+        drop(parts);
+        let frames = sent.min(writer.rest().len());
+        writer.advance(frames);
+        writer.unflushed = true;
+        let mut state = self.lock();
+        if let Some(finished) = state.session.sent(sent - frames) {
+            state.session.end(finished, upload.sum());
+            upload.ended();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+pub(super) fn failed(error: std::io::Error) -> ClientError {
+    ClientError::Lost(Lost::Io(Arc::new(error)))
+}
