@@ -129,9 +129,7 @@ impl Connection {
             if let Some(place) = state.waiters.body(stream) {
                 *place = Some(body);
             }
-            if let Some(complete) = state.session.body_received(filled, now) {
-                state.waiters.arrived(complete, &mut wakers);
-            }
+            state.session.body_received(filled, now);
         }
         self.take_events(&mut state, reader, now, &mut wakers)?;
         if state.session.under_way() < busy {
@@ -184,10 +182,9 @@ impl Connection {
                     let pushed = body.filling.push(here);
                     body.sum.update(here);
                     reader.start += pushed;
-                    if let Some(complete) = state.session.body_received(pushed, now) {
-                        state.waiters.arrived(complete, wakers);
-                    }
+                    state.session.body_received(pushed, now);
                 }
+                Some(Event::Ended { stream }) => state.waiters.arrived(stream, wakers),
                 Some(Event::Waiting { .. }) => return Err(ClientError::Nonsense),
             }
         }
