@@ -72,7 +72,7 @@ def test_unknown_kind_names_the_known_ones(kind: str) -> None:
         assert known in said(caught.value)
 
 
-@pytest.mark.parametrize('kind', ['redis', 'EndpointConnector', 'globus'])
+@pytest.mark.parametrize('kind', ['EndpointConnector', 'globus'])
 def test_kind_that_this_release_lacks_says_so(kind: str) -> None:
     with pytest.raises(ImportError, match=r'does not contain .* yet'):
         ConnectorConfig(kind=kind).get_connector()

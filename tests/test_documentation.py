@@ -13,6 +13,8 @@ from tests.support.interpreter import run_program
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.servers import Servers
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')])
 
@@ -24,6 +26,8 @@ table = {'a': [1, 2]}
 """
 #: Directories of the examples, each replaced by one of the test's own.
 DIRECTORIES = re.compile(r"'/(?:dev/shm|scratch)/(\w+)'")
+#: Replaced by the port of a server that the tests started.
+REDIS_PORT = '6379'
 #: Made by `make bench`.
 MADE = {'benches/RESULTS.md'}
 
@@ -40,7 +44,9 @@ EXAMPLES = list(examples())
 
 
 @pytest.mark.parametrize('code', [code for _, code in EXAMPLES], ids=[page for page, _ in EXAMPLES])
-def test_example_runs(code: str, tmp_path: Path) -> None:
+def test_example_runs(code: str, tmp_path: Path, servers: Servers) -> None:
+    if REDIS_PORT in code:
+        code = code.replace(REDIS_PORT, str(servers['redis-7'].port))
     program = tmp_path / 'example.py'
     program.write_text(GIVEN + DIRECTORIES.sub(rf"'{tmp_path}/\1'", code))
     run_program(program)

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-_CONNECTORS = 'the local, file or multi connector'
+_CONNECTORS = 'another connector (file, shm, redis, local or multi)'
 _SHIMS = 'the queue shim, or a Publisher and Subscriber of your own'
 
 ABSENT = {
     'proxystore.connectors.endpoint': _CONNECTORS,
     'proxystore.connectors.globus': _CONNECTORS,
-    'proxystore.connectors.redis': _CONNECTORS,
     'proxystore.endpoint': _CONNECTORS,
     'proxystore.globus': _CONNECTORS,
     'proxystore.p2p': _CONNECTORS,

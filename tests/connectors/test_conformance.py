@@ -20,6 +20,7 @@ from proxystore.connectors.file import FileConnector, FileKey
 from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.connectors.multi import MultiConnector, MultiKey, Policy
 from proxystore.connectors.shm import ShmConnector, ShmKey
+from tests.connectors.redis.support import UNTESTABLE, RedisSubject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,6 +187,7 @@ SUBJECTS: dict[str, tuple[type[Any], set[str]]] = {
         },
     ),
     'multi': (MultiSubject, set()),
+    'redis': (RedisSubject, UNTESTABLE),
     'shm': (
         ShmSubject,
         # Damage is done by its own tests, which know where in the files things are.

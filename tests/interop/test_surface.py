@@ -33,6 +33,7 @@ DIFFERENCES: dict[str, str] = {
     'Proxy.__class__()': _NATIVE,
     'Proxy.__getattr__()': _NATIVE,
     'ProxyMetaType.signature': 'the metaclass is native, too',
+    'RedisConnector.signature': 'a URL, a socket or sentinels may stand for hostname and port',
 }
 _SUBCLASSES_OF_PROXY = ('BaseRefProxy', 'OwnedProxy', 'RefProxy', 'RefMutProxy')
 DIFFERENCES |= {

@@ -48,7 +48,7 @@ def test_unknown_kind_names_the_known_ones(kind):
 
 def test_absent_connector_says_so():
     with pytest.raises(ImportError, match='does not contain'):
-        ConnectorConfig(kind='redis').get_connector()
+        ConnectorConfig(kind='endpoint').get_connector()
 
 
 def test_options_make_the_connector(store_dir):
