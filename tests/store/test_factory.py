@@ -18,11 +18,11 @@ from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.proxy import ProxyResolveError, get_factory, is_resolved
 from proxystore.serialize import SerializationError, deserialize
 from proxystore.store import Store, get_store
-from proxystore.store import _prefetch as prefetch_module
 from proxystore.store.config import ConnectorConfig, StoreConfig
 from proxystore.store.exceptions import ProxyResolveMissingKeyError
 from proxystore.store.factory import PollingStoreFactory, StoreFactory
 from proxystore.store.utils import get_key, resolve_async
+from proxystore.utils._threads import MAX_THREADS
 from proxystore.warnings import NewerFormatWarning
 
 MISSING = LocalKey('missing')
@@ -124,7 +124,7 @@ def test_async_objects_share_a_few_daemon_threads(store):
     for proxy in proxies:
         resolve_async(proxy)
     threads = [t for t in threading.enumerate() if t.name == 'proxystore-prefetch']
-    assert 0 < len(threads) <= prefetch_module._MAX_THREADS
+    assert 0 < len(threads) <= MAX_THREADS
     assert all(thread.daemon for thread in threads)
     assert [proxy[0] for proxy in proxies] == list(range(500))
 
@@ -183,14 +183,15 @@ import atexit, threading
 atexit.register(lambda: print(last()))
 
 from proxystore.connectors.local import LocalConnector
-from proxystore.store import Store, _prefetch
+from proxystore.store import Store
 from proxystore.store.factory import StoreFactory
+from proxystore.utils._threads import MAX_THREADS
 
 def hang(data):
     threading.Event().wait()
 
 store = Store('store', LocalConnector(), register=True)
-for _ in range(_prefetch._MAX_THREADS):
+for _ in range(MAX_THREADS):
     StoreFactory(store.put(1), store.config(), deserializer=hang).resolve_async()
 last = StoreFactory(store.put('last'), store.config())
 last.resolve_async()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from proxystore.utils._threads import Call
 
-__all__ = ['Operation', 'at_once', 'call', 'failed', 'in_thread', 'ready', 'start', 'then']
+__all__ = ['Operation', 'at_once', 'call', 'end', 'failed', 'in_thread', 'ready', 'start', 'then']
 
 T = TypeVar('T')
 
@@ -221,6 +221,30 @@ def call(connector: Any, operation: str, *args: Any, **kwargs: Any) -> asyncio.F
     """
     undo = _undo(connector, operation)
     return in_thread(getattr(connector, operation), *args, undo=undo, **kwargs)
+
+
+def end(call: Call[Any]) -> asyncio.Future[None]:
+    """Wait for a call that some thread makes.
+
+    Args:
+        call: The call.
+
+    Returns:
+        A future that is done when the call has ended, in whatever way.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def settle() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def tell(_: Call[Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle)
+
+    call.add_done_callback(tell)
+    return future
 
 
 def then(awaitable: Awaitable[Any], step: Callable[[Exception | None, Any], Any]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
+from proxystore.connectors._immediate import ImmediateOperations
 from proxystore.connectors.exceptions import ConnectorClosedError, ConnectorKeyError
 from proxystore.serialize import BytesLike
 from proxystore.utils._uuid import random_uuid
@@ -33,7 +34,7 @@ class LocalKey(NamedTuple):
 _new_key: Any = cast('Any', tuple).__new__
 
 
-class LocalConnector:
+class LocalConnector(ImmediateOperations):
     """Connector that keeps objects in a dictionary of this process.
 
     What is put is kept as it is, without a copy: an object that can be

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from typing_extensions import TypedDict
 
+from proxystore.connectors._multi_asyncio import DistributedOperations
 from proxystore.connectors.exceptions import (
     ConnectorConfigError,
     ConnectorError,
@@ -158,7 +159,7 @@ class _ConnectorPolicy(NamedTuple):
     policy: Policy
 
 
-class MultiConnector:
+class MultiConnector(DistributedOperations):
     """Connector that distributes objects over several others by policy.
 
     A connector made from a configuration leaves those dormant that cannot be
@@ -366,9 +367,8 @@ class MultiConnector:
         Raises:
             MultiConnectorError: If no policy takes the object.
         """
-        name = self._choose(obj, subset_tags, superset_tags)
-        connector = self.connectors[name].connector
-        return MultiKey(name, connector.put(_for_connector(connector, obj)))
+        name, connector, data = self._place(obj, subset_tags, superset_tags)
+        return MultiKey(name, connector.put(data))
 
     def put_batch(
         self,
@@ -428,6 +428,22 @@ class MultiConnector:
             f'The object has {size} bytes; the connectors are {self.connectors_by_priority}.'
         )
         raise MultiConnectorError(msg)
+
+    def _place(
+        self,
+        obj: BytesLike | Sequence[BytesLike],
+        subset_tags: Iterable[str],
+        superset_tags: Iterable[str],
+    ) -> tuple[str, Connector[Any], Any]:
+        name = self._choose(obj, subset_tags, superset_tags)
+        connector = self.connectors[name].connector
+        return name, connector, _for_connector(connector, obj)
+
+    def _key(self, name: str, key: Any) -> MultiKey:
+        return MultiKey(name, key)
+
+    def _all(self) -> list[Connector[Any]]:
+        return [connector for connector, _ in self.connectors.values()]
 
     def _connector(self, key: MultiKey) -> Connector[Any]:
         if not isinstance(key, MultiKey):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Iterable, Sequence
 
+    from proxystore.connectors.native import Fetch
     from proxystore.serialize import BytesLike
     from proxystore.store.base import Store
     from proxystore.store.cache import LRUCache
@@ -100,6 +101,26 @@ class StoreCore(Generic[ConnectorT]):
         if metrics is not None:
             self._add_time('store.get', key, started)
         return obj, memory
+
+    def _read_fetched(
+        self,
+        key: ConnectorKeyT,
+        fetch: Fetch,
+        deserializer: DeserializerT | None,
+        default: object | None,
+        started: int,
+    ) -> Any:
+        """Wait for a get of the native core that began before, and make an object of it."""
+        try:
+            data = fetch.result()
+        except Exception as error:
+            self._locate(error, key)
+            raise
+        obj, memory = self._receive(key, data, deserializer, default, False, started, started)
+        if memory is not None:
+            del data
+            self._cache(key, obj, memory)
+        return obj
 
     def _find_batch(
         self, keys: Sequence[ConnectorKeyT]

@@ -1,161 +1,216 @@
-"""Threads that get objects before they are needed.
+"""Objects that are got before they are needed, in one of three ways.
 
-A few daemon threads serve the whole process. The exit of the interpreter waits for them only
-briefly.
+A native connector gets them on the runtime of the native core, and nobody waits meanwhile; a
+thread gets those of other connectors; a task of a loop gets those that are not there yet.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
+import contextlib
 import threading
-from collections import deque
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from proxystore.utils._threads import Call, Pool
 
-__all__ = ['Prefetch', 'prefetch']
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine
+
+    from proxystore.connectors.native import Fetch
+
+__all__ = ['FetchPrefetch', 'Prefetch', 'TaskPrefetch', 'ThreadPrefetch']
 
 T = TypeVar('T')
 
-# Operations wait for a network or a disk, not for a processor.
-_MAX_THREADS = min(32, (os.cpu_count() or 1) + 4)
+_pool = Pool('proxystore-prefetch')
 
-# Seconds for which the exit of the interpreter waits for the operations under
-# way, so that none is cut off inside native code.
-_EXIT_PATIENCE = 1.0
+#: Seconds after which a thread that waits for a task looks whether its loop was closed.
+_LOOK_AFTER_LOOP = 0.5
 
 
 class Prefetch(Generic[T]):
-    """Result that a thread of this process gets, or has got."""
+    """Object that this process is getting, or has got.
+
+    Tasks that wait for it share it. If all of them are cancelled before it
+    is there, so is what gets it, unless somebody asked for it beside them.
+    """
 
     def __init__(self) -> None:
-        self._future: Future[T] = Future()
-        self._process = _generation
+        self._waiting = 0
+        self._wanted = False
 
     @property
     def lost(self) -> bool:
-        """Whether no thread of this process will get the result.
+        """Whether nobody in this process will get the object."""
+        raise NotImplementedError
 
-        After a fork only the parent's threads get it; at exit none begins to.
-        """
-        forked = self._process is not _generation and not self._future.done()
-        return forked or self._future.cancelled()
+    @property
+    def waits_for_this_thread(self) -> bool:
+        """Whether a loop gets the object that cannot go on while this thread waits."""
+        return False
 
     def cancel(self) -> None:
-        """Give up, before a thread has begun: the caller who needs the result gets it."""
-        self._future.cancel()
+        """Give up."""
+        raise NotImplementedError
 
-    def done(self) -> bool:
-        """Whether the result is there, or the operation has failed."""
-        return self._future.done()
-
-    def result(self, timeout: float | None = None) -> T:
-        """Wait for the result.
-
-        Args:
-            timeout: Seconds to wait. `None` is for ever.
+    def result(self) -> T:
+        """Wait for the object.
 
         Raises:
-            TimeoutError: If it is not there in time.
-            Exception: What the operation raised.
+            Exception: What went wrong.
         """
-        return self._future.result(timeout)
+        raise NotImplementedError
 
-    def run(self, function: Callable[[], T]) -> None:
-        """Get the result in this thread.
+    def keep(self) -> None:
+        """Go on even if all tasks that wait for the object are cancelled."""
+        self._wanted = True
 
-        Args:
-            function: Operation whose result it is.
-        """
+    async def wait(self) -> None:
+        """Wait until the object is there, or is known not to come."""
+        self._waiting += 1
         try:
-            self._future.set_result(function())
-        except BaseException as error:  # the thread that waits raises it
-            self._future.set_exception(error)
+            await self._end()
+        finally:
+            self._waiting -= 1
+            if not (self._waiting or self._wanted or self._has_ended()):
+                self.cancel()
+
+    def _end(self) -> asyncio.Future[None]:
+        raise NotImplementedError
+
+    def _has_ended(self) -> bool:
+        raise NotImplementedError
 
 
-class _Pool:
-    """Threads, started as they are needed, and what they have to do."""
-
-    def __init__(self) -> None:
-        self._work: deque[tuple[Prefetch[Any], Callable[[], Any]]] = deque()
-        self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
-        self._idle = 0
-        self._ended = False
-
-    def submit(self, function: Callable[[], T]) -> Prefetch[T]:
-        prefetch: Prefetch[T] = Prefetch()
-        with self._changed:
-            if not self._ended:
-                self._work.append((prefetch, function))
-                if self._idle < len(self._work) and len(self._threads) < _MAX_THREADS:
-                    self._start_thread()
-                self._changed.notify()
-                return prefetch
-        # Too late for a thread.
-        prefetch.run(function)
-        return prefetch
-
-    def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._serve, name='proxystore-prefetch', daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def end(self) -> None:
-        """Let the threads end, and wait a little for what they are doing."""
-        with self._changed:
-            self._ended = True
-            for waiting, _ in self._work:
-                waiting.cancel()
-            self._work.clear()
-            self._changed.notify_all()
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(_EXIT_PATIENCE / len(threads))
-
-    def _serve(self) -> None:
-        while True:
-            with self._changed:
-                self._idle += 1
-                self._changed.wait_for(lambda: self._work or self._ended)
-                self._idle -= 1
-                if self._ended:
-                    return
-                prefetch, function = self._work.popleft()
-            prefetch.run(function)
-            # Not to keep the result alive until the next operation.
-            del prefetch, function
-
-
-_generation = object()
-_pool = _Pool()
-
-
-def prefetch(function: Callable[[], T]) -> Prefetch[T]:
-    """Let a thread of the pool do something.
+class FetchPrefetch(Prefetch[T]):
+    """Object whose bytes the native core gets.
 
     Args:
-        function: What to do.
-
-    Returns:
-        Its result, when it is there.
+        fetch: What is under way.
+        finish: Makes the object of its result. It is called by whoever asks
+            for the object first.
     """
-    return _pool.submit(function)
+
+    def __init__(self, fetch: Fetch, finish: Callable[[Fetch], T]) -> None:
+        super().__init__()
+        self._fetch = fetch
+        self._finish = finish
+        self._outcome: Call[T] | None = None
+        self._cancelled = False
+        self._lock = threading.Lock()
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was given up, or a parent of this process is getting it."""
+        return self._cancelled or (self._outcome is None and self._fetch.lost)
+
+    def cancel(self) -> None:
+        """Give up: the request is cancelled."""
+        self._cancelled = not self._fetch.done()
+        self._fetch.cancel()
+
+    def result(self) -> T:
+        """Wait for the bytes, and make the object of them, once."""
+        if self._outcome is None:
+            with self._lock:
+                if self._outcome is None:
+                    outcome: Call[T] = Call()
+                    outcome.run(self._receive)
+                    self._outcome = outcome
+        return self._outcome.result()
+
+    def _receive(self) -> T:
+        return self._finish(self._fetch)
+
+    def _end(self) -> asyncio.Future[None]:
+        return self._fetch.wait()
+
+    def _has_ended(self) -> bool:
+        return self._cancelled or self._fetch.done()
 
 
-def _begin_anew() -> None:
-    # The threads did not survive the fork, and the lock may be held by one of them.
-    global _generation, _pool
-    _generation = object()
-    _pool = _Pool()
+class _CallPrefetch(Prefetch[T]):
+    """Object that a call returns."""
+
+    def __init__(self, call: Call[T]) -> None:
+        super().__init__()
+        self._call = call
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody in this process will make the call."""
+        return self._call.lost
+
+    def cancel(self) -> None:
+        """Give up, unless a thread has begun."""
+        self._call.cancel()
+
+    def result(self) -> T:
+        """Wait for the call."""
+        return self._call.result()
+
+    def _end(self) -> asyncio.Future[None]:
+        from proxystore.connectors import _asyncio
+
+        return _asyncio.end(self._call)
+
+    def _has_ended(self) -> bool:
+        return self._call.done()
 
 
-def _end() -> None:
-    _pool.end()
+class ThreadPrefetch(_CallPrefetch[T]):
+    """Object that a thread gets.
+
+    Args:
+        function: Gets it.
+    """
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        super().__init__(_pool.submit(function))
 
 
-os.register_at_fork(after_in_child=_begin_anew)
-atexit.register(_end)
+class TaskPrefetch(_CallPrefetch[T]):
+    """Object that a task of the running loop gets.
+
+    Args:
+        coroutine: Gets it.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        import asyncio
+
+        super().__init__(Call())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(coroutine)
+        self._task.add_done_callback(self._take_over)
+
+    @property
+    def waits_for_this_thread(self) -> bool:
+        """Whether the loop of the task runs in this thread."""
+        import asyncio
+
+        return not self._call.done() and asyncio._get_running_loop() is self._loop  # noqa: SLF001
+
+    @property
+    def lost(self) -> bool:
+        """Whether the task was cancelled, or will never go on."""
+        return super().lost or (self._loop.is_closed() and not self._call.done())
+
+    def result(self) -> T:
+        """Wait for the task."""
+        while not self.lost:
+            with contextlib.suppress(TimeoutError):
+                return self._call.result(_LOOK_AFTER_LOOP)
+        return self._call.result(0)
+
+    def cancel(self) -> None:
+        """Cancel the task."""
+        self._call.cancel()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _take_over(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._call.cancel()
+        else:
+            self._call.run(task.result)

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ['Call', 'Pool']
+__all__ = ['MAX_THREADS', 'Call', 'Pool']
 
 T = TypeVar('T')
 
-# Operations wait for a network or a disk, not for a processor.
-_MAX_THREADS = min(32, (os.cpu_count() or 1) + 4)
+#: Most threads of a pool. They wait for a network or a disk, not for a processor.
+MAX_THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 # Seconds for which the exit of the interpreter waits for the operations under
 # way, so that none is cut off inside native code.
@@ -121,7 +121,7 @@ class Pool:
         with self._changed:
             if not self._ended:
                 self._work.append((call, function))
-                if self._idle < len(self._work) and len(self._threads) < _MAX_THREADS:
+                if self._idle < len(self._work) and len(self._threads) < MAX_THREADS:
                     self._start_thread()
                 self._changed.notify()
                 return call

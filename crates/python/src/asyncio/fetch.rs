@@ -82,13 +82,13 @@ impl PyFetch {
 
     /// Whether `result` would return at once.
     fn done(&self) -> bool {
-        self.generation == generation() && self.progress.is_done() || self.lost_done()
+        !self.lost() && self.progress.is_done()
     }
 
-    /// Whether it is lost: a forked child has what was there, and nothing that was to come.
+    /// Whether this is a forked child's copy: the result is for the parent.
     #[getter]
     fn lost(&self) -> bool {
-        self.generation != generation() && !self.lost_done()
+        self.generation != generation()
     }
 
     /// Waits for the result, and hands it out, once.
@@ -115,17 +115,6 @@ impl PyFetch {
             }
         }));
         Bridge::of(&event_loop)?.submit(&event_loop, self.key_type.bind(py), work)
-    }
-}
-
-impl PyFetch {
-    /// Whether what a forked child inherited is complete. The lock may be held by a thread that the
-    /// child does not have, and then it is not.
-    fn lost_done(&self) -> bool {
-        self.progress
-            .0
-            .try_lock()
-            .is_ok_and(|state| matches!(*state, State::Done(_)))
     }
 }
 
