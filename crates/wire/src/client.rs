@@ -91,7 +91,8 @@ pub enum Event<'a> {
 /// Why a request cannot begin on this connection at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotNow {
-    /// As much is under way as the node or this side allows: wait for replies.
+    /// As much is under way as the node or this side allows: send what is to be sent, then wait for
+    /// replies.
     #[error("too many requests are under way on this connection")]
     Busy,
     /// The node is about to stop: use another connection.

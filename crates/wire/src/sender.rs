@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// From this many bytes of waiting frames on, nothing that would cause more is looked at. In bytes.
-const CONGESTED: usize = 1 << 20;
+const CONGESTED: usize = 256 << 10;
 
 /// The memory that the queue keeps when it is empty. In bytes.
-const KEPT: usize = 256 << 10;
+const KEPT: usize = 384 << 10;
 
 /// What stands for the rest of a chunk whose owner has gone.
 static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
@@ -336,7 +336,8 @@ impl Sender {
         if len == 0 {
             return None;
         }
-        let frames = len.min(std::mem::take(&mut self.planned));
+        let frames = len.min(self.planned);
+        self.planned -= frames;
         self.advance(frames);
         if len == frames {
             return None;

@@ -81,6 +81,9 @@ impl ClientHandshake {
             let Some(proof) = bytes[used..].first_chunk::<PROOF>() else {
                 return Ok(Progress { used, agreed: None });
             };
+            if proof[1..4] != [0; 3] {
+                return Err(HandshakeError::Malformed);
+            }
             judge(Willing::from_number(proof[0]).ok_or(HandshakeError::Malformed)?)?;
             prover.check(proof, Role::Node, &[self.hello, node])?;
             used += PROOF;

@@ -88,6 +88,9 @@ impl NodeHandshake {
             let Some(proof) = bytes[used..].first_chunk::<PROOF>() else {
                 return Ok(Progress { used, agreed: None });
             };
+            if proof[..4] != [0; 4] {
+                return Err(HandshakeError::Malformed);
+            }
             if let Err(error) = prover.check(proof, Role::Client, &hellos) {
                 out.extend_from_slice(&refusal(Willing::WrongProof));
                 return Err(error);

@@ -20,7 +20,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// The most that a session may have waiting to be sent, in bytes: what it stops at, and what one
 /// event may add.
-pub(crate) const MOST_QUEUED: usize = (1 << 20) + (128 << 10);
+pub(crate) const MOST_QUEUED: usize = (256 << 10) + (128 << 10);
 
 #[derive(Debug)]
 struct Stored {
