@@ -63,6 +63,7 @@ MAY_KNOW = {
     'proxystore-conformance': {'proxystore-core', 'proxystore-runtime', 'proxystore-memory'},
     'proxystore': {
         'proxystore-core',
+        'proxystore-node',
         'proxystore-runtime',
         *CONNECTORS,
     },

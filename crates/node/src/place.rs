@@ -12,6 +12,9 @@ use rustix::fs::FlockOperation;
 /// Bytes of the longest description of a node.
 const LONGEST: u64 = 1 << 10;
 
+/// What stands for a process that is a node and nothing else.
+const DAEMON: &str = "daemon";
+
 /// The directory of this user's sockets, for this user only: in `$XDG_RUNTIME_DIR`, or in `/tmp`
 /// where there is none. It is made if it is not there.
 ///
@@ -69,6 +72,8 @@ pub(crate) struct Claim {
 pub struct Owner {
     /// Its process.
     pub process: u32,
+    /// Whether that process does nothing else, and may be asked to end.
+    pub is_daemon: bool,
     /// Where it listens; empty while it starts.
     pub address: String,
 }
@@ -100,18 +105,19 @@ impl Claim {
             file,
             socket: directory.join(format!("node-{port}.sock")),
         };
-        claim.tell("")?;
+        claim.tell("", false)?;
         // Whoever had the claim before left it if it was killed.
         claim.remove_socket()?;
         Ok(Ok(claim))
     }
 
     /// Writes down where the node listens, for those who want to be it.
-    pub(crate) fn tell(&self, address: &str) -> io::Result<()> {
+    pub(crate) fn tell(&self, address: &str, is_daemon: bool) -> io::Result<()> {
         let mut file = &self.file;
         file.rewind()?;
         file.set_len(0)?;
-        writeln!(file, "{} {address}", std::process::id())
+        let kind = if is_daemon { DAEMON } else { "process" };
+        writeln!(file, "{} {kind} {address}", std::process::id())
     }
 
     /// The Unix socket that goes with the claim.
@@ -168,10 +174,12 @@ impl Owner {
         let mut text = String::new();
         // What cannot be read is not known: it is for people.
         let _ = file.take(LONGEST).read_to_string(&mut text);
-        let (process, address) = text.trim_end().split_once(' ').unwrap_or((text.trim(), ""));
+        let mut words = text.split_ascii_whitespace();
+        let mut word = || words.next().unwrap_or_default();
         Self {
-            process: process.parse().unwrap_or(0),
-            address: address.to_owned(),
+            process: word().parse().unwrap_or(0),
+            is_daemon: word() == DAEMON,
+            address: word().to_owned(),
         }
     }
 }
@@ -188,10 +196,11 @@ mod tests {
         let process = std::process::id();
         let owner = take().expect_err("it is taken");
         assert_eq!((owner.process, owner.address.as_str()), (process, ""));
-        claim.tell("127.0.0.1:7337").expect("room");
+        claim.tell("127.0.0.1:7337", true).expect("room");
         let owner = take().expect_err("it is taken");
         assert_eq!(owner.address, "127.0.0.1:7337");
-        claim.tell("h").expect("room");
+        assert!(owner.is_daemon && owner.is_alive());
+        claim.tell("h", false).expect("room");
         assert_eq!(take().expect_err("it is taken").address, "h");
         drop(claim);
         take().expect("nobody has it any more");

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! * [`options`]: what a node is told when it starts.
+//! * [`options`]: what a node is told when it starts; `config` reads them.
 //! * [`error`]: why it does not.
 //! * `listening`: where clients connect.
 //! * `table`: the connections there are.
@@ -10,6 +10,7 @@
 //! * `report`: what a node says about itself.
 
 mod chores;
+mod config;
 mod connection;
 pub mod error;
 mod introduction;
@@ -95,6 +96,7 @@ impl Node {
     /// what is wrong with the options, or the system's answer.
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
         let until = Instant::now() + STARTING;
+        let is_daemon = options.is_daemon;
         let shared = Arc::new(Shared::new(&options)?);
         let workers = (0..shared.threads)
             .map(|number| Worker::start(&format!("proxystore-node-{number}")))
@@ -127,7 +129,7 @@ impl Node {
             listening.serve(&shared, &workers);
         }
         claim
-            .tell(&address.to_string())
+            .tell(&address.to_string(), is_daemon)
             .map_err(|source| NodeError::Place { source })?;
         tracing::debug!(%address, "a node has started");
         Ok(Self {

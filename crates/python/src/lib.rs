@@ -9,6 +9,7 @@
 //! * `asyncio`: operations that a loop of asyncio waits for.
 //! * `python_connector`: a connector written in Python, usable wherever a native one is.
 //! * `conformance`: the contract of connectors, run over either.
+//! * `node`: nodes in this process, and what is known of others.
 //! * `storage`: looking after what connectors keep.
 //! * `proxy`: the native half of the Proxy.
 
@@ -20,6 +21,7 @@ mod convert;
 mod door;
 mod errors;
 mod logging;
+mod node;
 mod proxy;
 mod python_connector;
 mod storage;
@@ -38,6 +40,8 @@ mod _native {
     use crate::conformance::{conformance_cases, run_conformance_case};
     #[pymodule_export]
     use crate::connector::{PyConnector, connectors};
+    #[pymodule_export]
+    use crate::node::{PyNode, node_owner};
     #[pymodule_export]
     use crate::storage::{collect_garbage, report};
 

@@ -30,6 +30,8 @@ pub struct NodeOptions {
     pub spill: Option<PathBuf>,
     /// Whether processes of this user reach it by a Unix socket.
     pub unix: bool,
+    /// Whether its process does nothing else, so that whoever wants the node to stop may end it.
+    pub is_daemon: bool,
     /// Threads that serve connections. None is one for each processor, four at most.
     pub threads: Option<usize>,
     /// What strangers may take.
@@ -37,6 +39,11 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
+    /// Where nodes listen, unless told.
+    pub const HOST: &str = "127.0.0.1";
+    /// The port of nodes, unless told.
+    pub const PORT: u16 = 7337;
+
     /// A node on a port of a host, with what is usual for everything else.
     #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
@@ -49,6 +56,7 @@ impl NodeOptions {
             budget: None,
             spill: None,
             unix: true,
+            is_daemon: false,
             threads: None,
             limits: ServerLimits::default(),
         }
