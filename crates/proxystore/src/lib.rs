@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub use proxystore_core::*;
+pub use proxystore_redis::streams as redis_streams;
 pub use proxystore_node as node;
 pub use proxystore_runtime::{Stopped, drive};
 

@@ -36,6 +36,9 @@ pub(crate) trait Exchange: Send {
     /// What comes of it.
     type Answer: Send;
 
+    /// Whether nothing is ever amiss if it is done twice, the first time unnoticed.
+    const REPEATABLE: bool = true;
+
     /// Sends the commands and reads all replies to them, those after a refusal included.
     fn perform(
         &mut self,
@@ -43,9 +46,9 @@ pub(crate) trait Exchange: Send {
         limit: &Limit,
     ) -> impl Future<Output = Result<Self::Answer, RedisError>> + Send;
 
-    /// Whether nothing is amiss if it is done twice, the first time unnoticed.
+    /// Whether nothing is amiss if it is done again now, after the connection was lost.
     fn is_repeatable(&self) -> bool {
-        true
+        Self::REPEATABLE
     }
 
     /// Whether it is one command, which a server may ask to be sent to another just this once.
@@ -65,6 +68,12 @@ impl Limit {
     /// Gives more time, as so many bytes are about to move.
     pub(crate) fn extend(&self, bytes: u64) {
         let deadline = allowance(self.given, self.timeout, bytes);
+        self.update(|(current, _)| *current = deadline);
+    }
+
+    /// Gives more time, as the server is asked to wait for so long.
+    pub(crate) fn delay(&self, wait: Duration) {
+        let deadline = allowance(self.given, self.timeout.saturating_add(wait), 0);
         self.update(|(current, _)| *current = deadline);
     }
 
@@ -256,7 +265,10 @@ impl Client {
                 found.await?
             }
         };
-        let mut connection = self.pool.lease(&address, &self.login).await?;
+        let mut connection = self
+            .pool
+            .lease(&address, &self.login, !E::REPEATABLE)
+            .await?;
         limit.waits_for(connection.peer());
         if redirected {
             connection.expect(&[b"ASKING"]);

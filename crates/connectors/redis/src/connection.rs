@@ -9,6 +9,7 @@ use std::{
 
 use proxystore_core::Segment;
 use proxystore_memory::{Cursor, Filling};
+use proxystore_runtime::Colour;
 use proxystore_stream::{Address, Stream, StreamError};
 use twox_hash::XxHash3_64;
 
@@ -113,6 +114,11 @@ impl Connection {
         &self.address
     }
 
+    /// The colour that it belongs to.
+    pub(crate) const fn colour(&self) -> Colour {
+        self.stream.colour()
+    }
+
     pub(crate) const fn peer(&self) -> &Arc<str> {
         &self.peer
     }
@@ -123,10 +129,10 @@ impl Connection {
         idle && !self.broken && self.doubtful.is_empty()
     }
 
-    /// Whether the server has ended the connection meanwhile. It is looked at only if the connection
-    /// has been resting.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.used.elapsed() >= FRESH && !self.stream.is_quiet()
+    /// Whether the server has ended the connection meanwhile. Unless one is `careful` it is looked
+    /// at only if the connection has been resting.
+    pub(crate) fn is_stale(&self, careful: bool) -> bool {
+        (careful || self.used.elapsed() >= FRESH) && !self.stream.is_quiet()
     }
 
     /// Notes that it rests from now on.
@@ -274,11 +280,10 @@ impl Connection {
 
     /// Reads a reply that says that all is well.
     pub(crate) async fn status(&mut self) -> Result<(), RedisError> {
-        let status = self
-            .head(|head| matches!(head, Head::Simple(_)).then_some(()))
+        self.head(|head| matches!(head, Head::Simple(_)).then_some(()))
             .await?;
         self.answered();
-        Ok(status)
+        Ok(())
     }
 
     /// Reads a reply that is a number.
@@ -412,6 +417,14 @@ impl Connection {
     /// What the server says in an error.
     pub(crate) fn refused(&self, line: &[u8]) -> RedisError {
         Refusal::parse(line, &self.address, &self.peer).into()
+    }
+
+    /// Waits until something has arrived. Nothing is lost if the wait is given up.
+    pub(crate) async fn arrival(&mut self) -> Result<(), RedisError> {
+        if self.start == self.end {
+            self.receive().await?;
+        }
+        Ok(())
     }
 
     /// Reads what has arrived, at least a byte.

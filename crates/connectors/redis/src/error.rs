@@ -66,6 +66,15 @@ pub enum RedisError {
     /// The connection cannot be had, or was lost.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// The connection of a subscriber was lost.
+    #[error(
+        "the subscription was lost, and perhaps messages with it, as {0}; subscribe anew, and see \
+         client-output-buffer-limit of a server that is read more slowly than others publish"
+    )]
+    SubscriptionLost(#[source] Box<RedisError>),
+    /// The connection of a subscriber was lost before.
+    #[error("the subscription was lost before; subscribe anew")]
+    Unsubscribed,
     /// The deadline passed.
     #[error("the deadline passed before {peer} answered")]
     TimedOut {
@@ -211,7 +220,7 @@ impl Refusal {
                 self.reason = Reason::Denied;
                 self.advice = "the server does not take username and password: ";
             }
-            self.text = "AUTH failed".to_owned();
+            "AUTH failed".clone_into(&mut self.text);
         }
         self
     }
@@ -222,6 +231,22 @@ impl RedisError {
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// The server that it is about.
+    fn peer(&self) -> Option<&str> {
+        match self {
+            Self::Corrupted { peer, .. }
+            | Self::Ended { peer }
+            | Self::Malformed { peer, .. }
+            | Self::TimedOut { peer } => Some(peer),
+            Self::Refused(refusal) => Some(&refusal.peer),
+            Self::Stream(
+                StreamError::Lost { peer, .. } | StreamError::Unreachable { peer, .. },
+            ) => Some(peer),
+            Self::SubscriptionLost(source) => source.peer(),
             _ => None,
         }
     }
@@ -287,6 +312,17 @@ impl From<RedisError> for Error {
             }
             RedisError::Replaced => Self::new(ErrorKind::Unavailable, message),
             RedisError::Stream(error) => error.into(),
+            RedisError::SubscriptionLost(source) => {
+                let peer = source.peer().map(str::to_owned);
+                let error = Self::new(ErrorKind::Unavailable, message).with_retryable(false);
+                match peer {
+                    Some(peer) => error.with_peer(peer),
+                    None => error,
+                }
+            }
+            RedisError::Unsubscribed => {
+                Self::new(ErrorKind::Unavailable, message).with_retryable(false)
+            }
             RedisError::TimedOut { peer } => {
                 Self::new(ErrorKind::TimedOut, message).with_peer(&*peer)
             }

@@ -8,6 +8,7 @@
 //! * `objects`: objects, in one value or in parts; [`manifest`] lists parts.
 //! * `exchanges`: commands and the replies to them.
 //! * `client`: carries exchanges out, again where that helps, and no longer than it may take.
+//! * [`streams`]: messages, published or in queues.
 //! * `servers` and `cluster`: which server has what.
 //! * `pool` and `connection`: connections, kept and used.
 //! * [`resp`]: the protocol, without a socket.
@@ -28,6 +29,7 @@ mod objects;
 mod pool;
 pub mod resp;
 mod servers;
+pub mod streams;
 mod url;
 
 pub use self::config::FACTORY;

@@ -29,13 +29,13 @@ const IDLE: Duration = Duration::from_mins(5);
 ///
 /// Who comes when all are in use waits, and is served in the order of arrival.
 pub(crate) struct Pool {
-    shelves: [PerProcess<Mutex<Shelf>>; 2],
+    stocks: [PerProcess<Mutex<Stock>>; 2],
     closed: AtomicBool,
 }
 
 /// The connections of one colour in one process.
 #[derive(Default)]
-struct Shelf {
+struct Stock {
     resting: HashMap<Arc<Address>, Vec<Connection>>,
     in_use: usize,
     waiting: VecDeque<Arc<Turn>>,
@@ -51,25 +51,27 @@ enum TurnState {
 
 impl Pool {
     pub(crate) const fn new() -> Self {
-        const fn shelf() -> PerProcess<Mutex<Shelf>> {
+        const fn stock() -> PerProcess<Mutex<Stock>> {
             PerProcess::new(Mutex::default)
         }
         Self {
-            shelves: [shelf(), shelf()],
+            stocks: [stock(), stock()],
             closed: AtomicBool::new(false),
         }
     }
 
-    /// A connection to a server, of the colour of whoever asks.
+    /// A connection to a server, of the colour of whoever asks. One who is `careful` gets none that
+    /// the server has ended, as far as can be told; others find out by using it.
     pub(crate) async fn lease(
         &self,
         address: &Arc<Address>,
         login: &Login,
+        careful: bool,
     ) -> Result<Lease<'_>, RedisError> {
         let permit = self.permit(colour()).await;
         let resting = loop {
-            match self.shelf(permit.colour).take(address) {
-                Some(connection) if connection.is_stale() => drop(connection),
+            match self.stock(permit.colour).take(address) {
+                Some(connection) if connection.is_stale(careful) => drop(connection),
                 other => break other,
             }
         };
@@ -85,7 +87,7 @@ impl Pool {
 
     /// Ends the resting connections to a server, which has ended one.
     pub(crate) fn forget(&self, address: &Address) {
-        let forgotten = self.shelf(colour()).resting.remove(address);
+        let forgotten = self.stock(colour()).resting.remove(address);
         // Ended after the lock is released.
         drop(forgotten);
     }
@@ -94,7 +96,7 @@ impl Pool {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         for colour in Colour::ALL {
-            let resting = std::mem::take(&mut self.shelf(colour).resting);
+            let resting = std::mem::take(&mut self.stock(colour).resting);
             drop(resting);
         }
     }
@@ -108,12 +110,12 @@ impl Pool {
         poll_fn(|context| ticket.poll(context)).await
     }
 
-    fn shelf(&self, colour: Colour) -> MutexGuard<'_, Shelf> {
-        self.shelves[colour.index()].lock()
+    fn stock(&self, colour: Colour) -> MutexGuard<'_, Stock> {
+        self.stocks[colour.index()].lock()
     }
 }
 
-impl Shelf {
+impl Stock {
     fn take(&mut self, address: &Address) -> Option<Connection> {
         self.resting.get_mut(address)?.pop()
     }
@@ -152,17 +154,17 @@ struct Ticket<'a> {
 
 impl<'a> Ticket<'a> {
     fn poll(&mut self, context: &Context<'_>) -> Poll<Permit<'a>> {
-        let mut shelf = self.pool.shelf(self.colour);
+        let mut stock = self.pool.stock(self.colour);
         match &self.turn {
-            None if shelf.in_use < MOST[self.colour.index()] => shelf.in_use += 1,
+            None if stock.in_use < MOST[self.colour.index()] => stock.in_use += 1,
             None => {
                 let state = TurnState::Waiting(context.waker().clone());
                 let turn = Arc::new(Turn(Mutex::new(state)));
-                shelf.waiting.push_back(Arc::clone(&turn));
+                stock.waiting.push_back(Arc::clone(&turn));
                 self.turn = Some(turn);
                 return Poll::Pending;
             }
-            // Under the lock of the shelf, so that it does not come meanwhile.
+            // Under the lock of the stock, so that it does not come meanwhile.
             Some(turn) if !turn.has_come() => {
                 turn.set(TurnState::Waiting(context.waker().clone()));
                 return Poll::Pending;
@@ -179,11 +181,11 @@ impl<'a> Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let Some(turn) = self.turn.take() else { return };
-        let mut shelf = self.pool.shelf(self.colour);
+        let mut stock = self.pool.stock(self.colour);
         if turn.has_come() {
-            shelf.pass_on();
+            stock.pass_on();
         } else {
-            shelf.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &turn));
+            stock.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &turn));
         }
     }
 }
@@ -196,7 +198,7 @@ struct Permit<'a> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.pool.shelf(self.colour).pass_on();
+        self.pool.stock(self.colour).pass_on();
     }
 }
 
@@ -231,16 +233,16 @@ impl Drop for Lease<'_> {
             return;
         }
         connection.rest();
-        let mut shelf = pool.shelf(self.permit.colour);
+        let mut stock = pool.stock(self.permit.colour);
         let address = Arc::clone(connection.address());
-        let resting = shelf.resting.entry(address).or_default();
+        let resting = stock.resting.entry(address).or_default();
         resting.push(connection);
         // Those that have rested longest come first.
         let old = resting
             .first()
             .is_some_and(|first| first.used().elapsed() > IDLE);
         let ended = old.then(|| resting.remove(0));
-        drop(shelf);
+        drop(stock);
         drop(ended);
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Set<'a> {
 impl Exchange for Set<'_> {
     type Answer = Option<Manifest>;
 
+    const REPEATABLE: bool = false;
+
     async fn perform(
         &mut self,
         connection: &mut Connection,

@@ -152,7 +152,9 @@ mod tests {
         match value {
             Value::Array(values) => {
                 into.extend(format!("*{}\r\n", values.len()).bytes());
-                values.iter().for_each(|value| encode(value, into));
+                for value in values {
+                    encode(value, into);
+                }
             }
             Value::Bulk(bytes) => {
                 into.extend(format!("${}\r\n", bytes.len()).bytes());

@@ -182,7 +182,7 @@ mod tests {
             Err(Malformed::Http)
         );
         assert_eq!(Head::parse(&[0x15, 3, 3, 0, 2]), Err(Malformed::Tls));
-        assert!(Head::parse(&[b'+'; LONGEST_LINE + 1]).is_err());
+        assert!(Head::parse("+".repeat(LONGEST_LINE + 1).as_bytes()).is_err());
     }
 
     proptest! {
