@@ -18,6 +18,7 @@ pub(super) enum Asked {
         undoes: Option<ObjectKey>,
     },
     Status,
+    Clear,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

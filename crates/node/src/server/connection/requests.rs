@@ -79,6 +79,10 @@ impl Connection {
                 let evicted = storage.evict(&key, Instant::now());
                 self.answer_done(ticket, evicted);
             }
+            Request::Clear => {
+                storage.clear();
+                self.answer(ticket, &Reply::Done);
+            }
             Request::Status => {
                 let report = report::of(&self.shared);
                 self.answer(ticket, &Reply::Report(report.as_report()));
