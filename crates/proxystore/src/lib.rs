@@ -22,8 +22,8 @@
 #![forbid(unsafe_code)]
 
 pub use proxystore_core::*;
-pub use proxystore_redis::streams as redis_streams;
 pub use proxystore_node as node;
+pub use proxystore_redis::streams as redis_streams;
 pub use proxystore_runtime::{Stopped, drive};
 
 /// Every connector there is. Adding one costs a line here and a dependency.
