@@ -232,9 +232,12 @@ def node_options(**options: Any) -> dict[str, Any]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     for name in _PATHS:
         if name in given:
-            path: str = os.fspath(given[name])
-            given[name] = os.path.abspath(path)  # noqa: PTH100
+            given[name] = _absolute(given[name])
     secret = given.get('secret')
     if isinstance(secret, str) and secret.startswith('file:'):
-        given['secret'] = f'file:{os.path.abspath(secret.removeprefix("file:"))}'  # noqa: PTH100
+        given['secret'] = f'file:{_absolute(secret.removeprefix("file:"))}'
     return given
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return os.path.abspath(os.fspath(path))  # noqa: PTH100
