@@ -214,17 +214,6 @@ impl Session {
         Ok(stream)
     }
 
-    /// Asks the node to remove every object that it has: [`Reply::Done`].
-    ///
-    /// # Errors
-    ///
-    /// [`NotNow`]; nothing has happened then.
-    pub fn clear(&mut self, now: Instant) -> Result<StreamId, NotNow> {
-        let stream = self.begin(Asked::Clear, State::Asked, now)?;
-        self.link.sender.push(Kind::Clear, 0, stream.0, &[]);
-        Ok(stream)
-    }
-
     /// There is room for the body that [`Event::Found`] announced.
     pub fn accept(&mut self, stream: StreamId, now: Instant) {
         self.link.accept(stream.0, now);
@@ -479,9 +468,7 @@ impl Slot {
             (State::Sending | State::Receiving, _, Reply::Refused { .. }) => true,
             (State::Sending | State::Receiving, ..) => false,
             (State::Asked, asked, reply) => match reply {
-                Reply::Done => {
-                    matches!(asked, Asked::Put { .. } | Asked::Evict { .. } | Asked::Clear)
-                }
+                Reply::Done => matches!(asked, Asked::Put { .. } | Asked::Evict { .. }),
                 Reply::Present { .. } => asked == Asked::Exists,
                 Reply::Absent => matches!(asked, Asked::Get { .. } | Asked::Exists),
                 Reply::Object { .. } => matches!(asked, Asked::Get { .. }),

@@ -18,7 +18,6 @@ pub(super) enum Asked {
         undoes: Option<ObjectKey>,
     },
     Status,
-    Clear,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

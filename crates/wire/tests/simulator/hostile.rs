@@ -95,6 +95,11 @@ impl Attacker {
         }
     }
 
+    /// Whether it says more than anybody listens to.
+    pub(crate) fn is_flood(&self) -> bool {
+        self.manner == Manner::Flood
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.left == 0
     }

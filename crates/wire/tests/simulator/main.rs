@@ -15,7 +15,7 @@ use std::{env, panic};
 use crate::{client::Tally, world::World};
 
 /// What the test runs without being asked for more.
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;

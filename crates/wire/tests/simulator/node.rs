@@ -49,11 +49,6 @@ impl Storage {
         }
     }
 
-    fn clear(&mut self) {
-        let stored = self.objects.drain();
-        self.used -= stored.map(|(_, stored)| stored.bytes.len()).sum::<usize>();
-    }
-
     fn reserve(&mut self, len: u64) -> bool {
         let Ok(len) = usize::try_from(len) else {
             return false;
@@ -156,7 +151,6 @@ enum Pending {
     },
     Exists(ObjectKey),
     Evict(ObjectKey),
-    Clear,
     Status,
 }
 
@@ -175,6 +169,8 @@ pub(crate) struct NodeConnection {
     arriving: BTreeMap<Ticket, Arriving>,
     pending: Vec<(Ticket, Pending)>,
     sending: BTreeMap<StreamId, (Ticket, Arc<Vec<u8>>)>,
+    /// A request that is over, which somebody may still answer.
+    over: Option<Ticket>,
     pub(crate) is_lost: bool,
     pub(crate) violation: Option<Violation>,
     pub(crate) refused: Option<HandshakeError>,
@@ -191,6 +187,7 @@ impl NodeConnection {
             arriving: BTreeMap::new(),
             pending: Vec::new(),
             sending: BTreeMap::new(),
+            over: None,
             is_lost: false,
             violation: None,
             refused: None,
@@ -317,6 +314,7 @@ impl NodeConnection {
     }
 
     fn drop_request(&mut self, ticket: Ticket, storage: &mut Storage) {
+        self.over = Some(ticket);
         if let Some(arriving) = self.arriving.remove(&ticket) {
             storage.release(arriving.len);
         }
@@ -382,7 +380,6 @@ impl NodeConnection {
             Request::Exists { key } => Pending::Exists(key),
             Request::Evict { key } => Pending::Evict(key),
             Request::Status => Pending::Status,
-            Request::Clear => Pending::Clear,
         };
         self.pending.push((ticket, pending));
     }
@@ -420,6 +417,13 @@ impl NodeConnection {
             refuse(session, ticket, Refusal::Damaged);
             self.sending.remove(&stream);
             return true;
+        }
+        if let Some(ticket) = self.over.filter(|_| random.once_in(4)) {
+            let was_open = session.respond(ticket, &Reply::Absent);
+            assert!(
+                !was_open,
+                "a late answer is taken for that of another request"
+            );
         }
         let any = !self.pending.is_empty();
         self.answer(storage, random);
@@ -468,10 +472,6 @@ impl NodeConnection {
             },
             Pending::Evict(key) => {
                 storage.evict(&key);
-                session.respond(ticket, &Reply::Done)
-            }
-            Pending::Clear => {
-                storage.clear();
                 session.respond(ticket, &Reply::Done)
             }
             Pending::Status => {
