@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _CONNECTORS = 'another connector (file, shm, redis, local or multi)'
-_SHIMS = 'the queue shim, or a Publisher and Subscriber of your own'
+_SHIMS = 'the shims for queues and Redis, or a Publisher and Subscriber of your own'
 
 ABSENT = {
     'proxystore.connectors.endpoint': _CONNECTORS,
@@ -23,7 +23,6 @@ ABSENT = {
     'proxystore.globus': _CONNECTORS,
     'proxystore.p2p': _CONNECTORS,
     'proxystore.stream.shims.kafka': _SHIMS,
-    'proxystore.stream.shims.redis': _SHIMS,
     'proxystore.stream.shims.zmq': _SHIMS,
 }
 """Each absent module or package, and what there is instead."""

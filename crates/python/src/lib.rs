@@ -11,6 +11,7 @@
 //! * `conformance`: the contract of connectors, run over either.
 //! * `node`: nodes in this process, and what is known of others.
 //! * `storage`: looking after what connectors keep.
+//! * `streams`: messages through servers.
 //! * `proxy`: the native half of the Proxy.
 
 mod asyncio;
@@ -25,6 +26,7 @@ mod node;
 mod proxy;
 mod python_connector;
 mod storage;
+mod streams;
 
 use pyo3::prelude::*;
 
@@ -44,6 +46,8 @@ mod _native {
     use crate::node::{PyNode, node_owner};
     #[pymodule_export]
     use crate::storage::{collect_garbage, report};
+    #[pymodule_export]
+    use crate::streams::{PyRedisPublisher, PyRedisQueue, PyRedisSubscriber};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
