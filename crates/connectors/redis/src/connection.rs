@@ -50,6 +50,8 @@ pub(crate) struct Connection {
     owed: usize,
     /// Whether something was left half done.
     broken: bool,
+    /// Whether a value has begun and was not read.
+    amid: bool,
     /// What the server may have stored by commands that it has not answered.
     doubtful: Vec<String>,
     used: Instant,
@@ -70,6 +72,7 @@ impl Connection {
             piece: Vec::new(),
             owed: 0,
             broken: false,
+            amid: false,
             doubtful: Vec::new(),
             used: Instant::now(),
         };
@@ -126,7 +129,7 @@ impl Connection {
     /// Whether another command may follow: everything that was asked is answered and read.
     pub(crate) fn is_clean(&self) -> bool {
         let idle = self.owed == 0 && self.start == self.end && self.commands.is_empty();
-        idle && !self.broken && self.doubtful.is_empty()
+        idle && self.is_in_step() && self.doubtful.is_empty()
     }
 
     /// Whether the server has ended the connection meanwhile. Unless one is `careful` it is looked
@@ -210,6 +213,11 @@ impl Connection {
         }
         let filled = cursor.fill(&mut self.piece[..len]);
         XxHash3_64::oneshot(&self.piece[..filled])
+    }
+
+    /// Adds the first `len` bytes of what was copied to the commands.
+    pub(crate) fn push_copied(&mut self, len: usize) {
+        self.commands.room(len).copy_from_slice(&self.piece[..len]);
     }
 
     /// Sends the commands, the first `len` bytes of what was copied, and `tail`.
@@ -339,12 +347,15 @@ impl Connection {
     /// Begins to read a value, and returns how many bytes it has; none if there is nothing, which
     /// ends the value. Whoever has read it says so by [`answered`](Self::answered).
     pub(crate) async fn bulk(&mut self) -> Result<Option<usize>, RedisError> {
-        self.head(|head| match head {
-            Head::Bulk(len) => Some(Some(len)),
-            Head::Nil => Some(None),
-            _ => None,
-        })
-        .await
+        let len = self
+            .head(|head| match head {
+                Head::Bulk(len) => Some(Some(len)),
+                Head::Nil => Some(None),
+                _ => None,
+            })
+            .await?;
+        self.amid = len.is_some();
+        Ok(len)
     }
 
     /// Reads `len` bytes of a value and its end into `filling`, and adds them to `sum` as they
@@ -391,6 +402,7 @@ impl Connection {
         while self.end - self.start < 2 {
             self.receive().await?;
         }
+        self.amid = false;
         let end = &self.staging[self.start..self.start + 2];
         if end != b"\r\n" {
             let problem = Malformed::of(end);
@@ -403,7 +415,13 @@ impl Connection {
 
     /// Notes that a reply was read to its end.
     pub(crate) const fn answered(&mut self) {
+        self.amid = false;
         self.owed = self.owed.saturating_sub(1);
+    }
+
+    /// Whether the reply that was read last was read to its end, so that the next one can be.
+    pub(crate) const fn is_in_step(&self) -> bool {
+        !self.broken && !self.amid
     }
 
     /// What is wrong with an object of this server.

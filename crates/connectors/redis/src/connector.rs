@@ -74,6 +74,29 @@ impl RedisConnector {
         self.objects.set(&name, payload, deadline).await
     }
 
+    async fn put_batch_now(
+        &self,
+        payloads: &[Payload<'_>],
+        deadline: Deadline,
+    ) -> Result<Vec<Key>, RedisError> {
+        self.check_open()?;
+        let names = self.objects.put_batch(payloads, deadline).await?;
+        Ok(names.iter().map(Key::from).collect())
+    }
+
+    async fn get_batch_now(
+        &self,
+        keys: &[Key],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Memory>>, (Option<usize>, RedisError)> {
+        let names = keys.iter().enumerate().map(|(index, key)| {
+            let name = self.name(key);
+            name.map_err(|error| (Some(index), error))
+        });
+        let names: Vec<_> = names.collect::<Result<_, _>>()?;
+        self.objects.get_batch(&names, deadline).await
+    }
+
     async fn close_now(&self, clear: bool, deadline: Deadline) -> Result<(), RedisError> {
         let cleared = if clear {
             self.objects.clear(deadline).await
@@ -127,6 +150,33 @@ impl Connector for RedisConnector {
         Operation::pending(async move {
             let evicted = self.evict_now(key, deadline).await;
             evicted.map_err(told_of("evict", key))
+        })
+    }
+
+    fn put_batch<'a>(
+        &'a self,
+        payloads: &'a [Payload<'a>],
+        deadline: Deadline,
+    ) -> Operation<'a, Result<Vec<Key>>> {
+        Operation::pending(async move {
+            let stored = self.put_batch_now(payloads, deadline).await;
+            stored.map_err(told("put_batch"))
+        })
+    }
+
+    fn get_batch<'a>(
+        &'a self,
+        keys: &'a [Key],
+        deadline: Deadline,
+    ) -> Operation<'a, Result<Vec<Option<Memory>>>> {
+        Operation::pending(async move {
+            let found = self.get_batch_now(keys, deadline).await;
+            found.map_err(
+                |(index, error)| match index.and_then(|index| keys.get(index)) {
+                    Some(key) => told_of("get_batch", key)(error),
+                    None => told("get_batch")(error),
+                },
+            )
         })
     }
 

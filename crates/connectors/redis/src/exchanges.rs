@@ -1,5 +1,6 @@
 //! What is said to a server: each exchange writes its commands and reads all replies to them.
 
+mod batch;
 mod get;
 mod keys;
 mod parts;
@@ -8,6 +9,7 @@ mod set;
 mod transaction;
 
 pub(crate) use self::{
+    batch::{GetMany, PutMany},
     get::{Found, Get},
     keys::{Clear, Evict, Exists, Unlink},
     parts::{GetParts, Publish, PutPart},

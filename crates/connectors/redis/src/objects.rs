@@ -1,6 +1,12 @@
 //! Objects, whether they are in one value or in parts.
 
-use std::{hash::Hasher, io, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hasher,
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use proxystore_core::{Deadline, Memory, Payload};
 use twox_hash::XxHash3_64;
@@ -9,7 +15,10 @@ use crate::{
     client::{Client, Limit},
     config::Options,
     error::{Mismatch, RedisError},
-    exchanges::{Clear, Evict, Exists, Found, Get, GetParts, Publish, Put, PutPart, Set, Unlink},
+    exchanges::{
+        Clear, Evict, Exists, Found, Get, GetMany, GetParts, Publish, Put, PutMany, PutPart, Set,
+        Unlink,
+    },
     key::{Expected, ObjectName, slot},
     manifest::{MAGIC, MOST, Manifest},
 };
@@ -54,17 +63,87 @@ impl Objects {
     ) -> Result<ObjectName, RedisError> {
         let base = self.new_name()?;
         let limit = self.client.limit(deadline, payload.len() as u64);
+        self.put_as(&base, payload, &limit).await
+    }
+
+    async fn put_as(
+        self: &Arc<Self>,
+        base: &ObjectName,
+        payload: Payload<'_>,
+        limit: &Limit,
+    ) -> Result<ObjectName, RedisError> {
         if payload.len() as u64 > self.part_size {
-            return self.put_parts(&base, payload, &limit, true).await;
+            return self.put_parts(base, payload, limit, true).await;
         }
         let mut put = Put {
             payload,
-            base: &base,
+            base,
             ttl: self.ttl,
         };
         self.client
-            .run(self.slot(base.as_str()), &limit, &mut put)
+            .run(self.slot(base.as_str()), limit, &mut put)
             .await
+    }
+
+    /// Stores all objects, or none.
+    pub(crate) async fn put_batch(
+        self: &Arc<Self>,
+        payloads: &[Payload<'_>],
+        deadline: Deadline,
+    ) -> Result<Vec<ObjectName>, RedisError> {
+        let lens = payloads.iter().map(|payload| payload.len() as u64);
+        let limit = self.client.limit(deadline, lens.sum());
+        let bases: Result<Vec<_>, _> = payloads.iter().map(|_| self.new_name()).collect();
+        let bases = bases?;
+        let mut unfinished = Unfinished::new(self);
+        let stored = self
+            .put_all(payloads, &bases, &limit, &mut unfinished.names)
+            .await;
+        if let Ok(names) = &stored {
+            // Only what a source that changed between two attempts has left behind.
+            let names: HashSet<_> = names.iter().map(ObjectName::as_str).collect();
+            unfinished
+                .names
+                .retain(|name| !names.contains(name.as_str()));
+        }
+        unfinished.remove(&limit).await;
+        stored
+    }
+
+    async fn put_all(
+        self: &Arc<Self>,
+        payloads: &[Payload<'_>],
+        bases: &[ObjectName],
+        limit: &Limit,
+        stored: &mut Vec<String>,
+    ) -> Result<Vec<ObjectName>, RedisError> {
+        let mut names = vec![None; payloads.len()];
+        let whole = |index: &usize| payloads[*index].len() as u64 <= self.part_size;
+        let indexes = (0..payloads.len()).filter(whole);
+        for (slot, indexes) in self.groups(bases, indexes, limit).await? {
+            let mut put = PutMany {
+                payloads,
+                bases,
+                indexes: &indexes,
+                ttl: self.ttl,
+                stored,
+            };
+            let found = self.client.run(slot, limit, &mut put).await?;
+            for (index, name) in indexes.into_iter().zip(found) {
+                names[index] = name;
+            }
+        }
+        let mut complete = Vec::with_capacity(names.len());
+        for (index, name) in names.into_iter().enumerate() {
+            if let Some(name) = name {
+                complete.push(name);
+                continue;
+            }
+            let name = self.put_as(&bases[index], payloads[index], limit).await?;
+            stored.push(name.as_str().to_owned());
+            complete.push(name);
+        }
+        Ok(complete)
     }
 
     pub(crate) async fn set(
@@ -129,6 +208,58 @@ impl Objects {
         Err(RedisError::Replaced)
     }
 
+    /// The objects in the order of their names, or which of them cannot be had.
+    pub(crate) async fn get_batch(
+        &self,
+        names: &[ObjectName],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Memory>>, (Option<usize>, RedisError)> {
+        let limit = self.client.limit(deadline, 0);
+        let mut objects: Vec<_> = names.iter().map(|_| None).collect();
+        let mut others = Vec::new();
+        let groups = self.groups(names, 0..names.len(), &limit).await;
+        for (slot, indexes) in groups.map_err(|error| (None, error))? {
+            let mut otherwise = Vec::new();
+            let mut get = GetMany {
+                names,
+                indexes: &indexes,
+                objects: &mut objects,
+                others: &mut otherwise,
+                failed: None,
+            };
+            let got = self.client.run(slot, &limit, &mut get).await;
+            got.map_err(|error| (get.failed, error))?;
+            others.append(&mut otherwise);
+        }
+        for index in others {
+            let object = self.get(&names[index], deadline).await;
+            objects[index] = object.map_err(|error| (Some(index), error))?;
+        }
+        Ok(objects)
+    }
+
+    /// Which of some names are on the same server, with one of its slots.
+    async fn groups(
+        &self,
+        names: &[ObjectName],
+        indexes: impl Iterator<Item = usize>,
+        limit: &Limit,
+    ) -> Result<Vec<(u16, Vec<usize>)>, RedisError> {
+        if !self.client.directory.is_cluster() {
+            let all: Vec<_> = indexes.collect();
+            let some = !all.is_empty();
+            return Ok(some.then_some((0, all)).into_iter().collect());
+        }
+        let mut groups = HashMap::new();
+        for index in indexes {
+            let slot = slot(names[index].as_str());
+            let server = self.client.server(slot, limit).await?;
+            let (_, group) = groups.entry(server).or_insert((slot, Vec::new()));
+            group.push(index);
+        }
+        Ok(groups.into_values().collect())
+    }
+
     pub(crate) async fn exists(
         &self,
         name: &ObjectName,
@@ -145,12 +276,16 @@ impl Objects {
         deadline: Deadline,
     ) -> Result<(), RedisError> {
         let limit = self.client.limit(deadline, 0);
+        self.evict_within(name, &limit).await
+    }
+
+    async fn evict_within(&self, name: &ObjectName, limit: &Limit) -> Result<(), RedisError> {
         let slot = self.slot(name.as_str());
-        match self.client.run(slot, &limit, &mut Evict(name)).await? {
+        match self.client.run(slot, limit, &mut Evict(name)).await? {
             None => Ok(()),
             Some(manifest) => {
                 let parts = part_names(&manifest, name);
-                self.client.run(slot, &limit, &mut Unlink(&parts)).await
+                self.client.run(slot, limit, &mut Unlink(&parts)).await
             }
         }
     }
@@ -190,11 +325,7 @@ impl Objects {
         if manifest.parts() > MOST {
             return Err(RedisError::TooManyParts);
         }
-        let mut unfinished = Unfinished {
-            objects: self,
-            slot: self.slot(base.as_str()),
-            parts: Vec::new(),
-        };
+        let mut unfinished = Unfinished::new(self);
         let stored = self
             .send_parts(
                 base,
@@ -202,14 +333,13 @@ impl Objects {
                 manifest,
                 limit,
                 complete,
-                &mut unfinished.parts,
+                &mut unfinished.names,
             )
             .await;
         if stored.is_ok() {
-            unfinished.parts.clear();
-        } else {
-            unfinished.remove(limit).await;
+            unfinished.names.clear();
         }
+        unfinished.remove(limit).await;
         stored
     }
 
@@ -274,6 +404,23 @@ impl Objects {
         }
     }
 
+    /// Removes what was stored under some names, parts by their own names or by their object's.
+    async fn remove(&self, names: &[String], limit: &Limit) -> Result<(), RedisError> {
+        let in_parts = |name: &ObjectName| {
+            let expected = name.expected();
+            expected.is_some_and(|expected| expected.len > self.part_size)
+        };
+        let objects = names.iter().filter_map(|name| ObjectName::parse(name));
+        for name in objects.filter(in_parts) {
+            self.evict_within(&name, limit).await?;
+        }
+        for names in names.chunk_by(|one, other| self.slot(one) == self.slot(other)) {
+            let first = names.first().map_or(0, |name| self.slot(name));
+            self.client.run(first, limit, &mut Unlink(names)).await?;
+        }
+        Ok(())
+    }
+
     fn slot(&self, name: &str) -> u16 {
         if self.client.directory.is_cluster() {
             slot(name)
@@ -283,39 +430,43 @@ impl Objects {
     }
 }
 
-/// Parts that are removed unless they are listed.
+/// What is removed unless all of it is stored and known.
 struct Unfinished<'a> {
     objects: &'a Arc<Objects>,
-    slot: u16,
-    parts: Vec<String>,
+    names: Vec<String>,
 }
 
-impl Unfinished<'_> {
+impl<'a> Unfinished<'a> {
+    const fn new(objects: &'a Arc<Objects>) -> Self {
+        Self {
+            objects,
+            names: Vec::new(),
+        }
+    }
+
     async fn remove(&mut self, limit: &Limit) {
-        let mut unlink = Unlink(&self.parts);
-        let removed = self.objects.client.run(self.slot, limit, &mut unlink).await;
-        if removed.is_ok() {
-            self.parts.clear();
+        if self.objects.remove(&self.names, limit).await.is_ok() {
+            self.names.clear();
         }
     }
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        if self.parts.is_empty() {
+        if self.names.is_empty() {
             return;
         }
-        // Nobody waits any more, so a task removes them; should it fail, they go by themselves.
-        let (objects, slot) = (Arc::clone(self.objects), self.slot);
-        let parts = std::mem::take(&mut self.parts);
+        // Nobody waits any more, so a task removes them.
+        let objects = Arc::clone(self.objects);
+        let names = std::mem::take(&mut self.names);
         let spawned = proxystore_runtime::spawn(async move {
             let limit = objects.client.limit(Deadline::never(), 0);
-            if let Err(error) = objects.client.run(slot, &limit, &mut Unlink(&parts)).await {
-                tracing::warn!(%error, "parts of an unfinished object stay behind for an hour");
+            if let Err(error) = objects.remove(&names, &limit).await {
+                tracing::warn!(%error, "what was stored of an unfinished object stays behind");
             }
         });
         if let Err(error) = spawned {
-            tracing::warn!(%error, "parts of an unfinished object stay behind for an hour");
+            tracing::warn!(%error, "what was stored of an unfinished object stays behind");
         }
     }
 }
