@@ -552,11 +552,6 @@ def receive_into(received: list[int], subscriber: RedisSubscriber) -> None:
         received.append(message[0])
 
 
-def receive_into(received: list[int], subscriber: RedisSubscriber) -> None:
-    for message in subscriber:
-        received.append(message[0])
-
-
 def wait_for_subscribers(server: RedisServer, topic: str) -> None:
     """Wait until the server has a subscriber: it tells those who watch what it is told."""
     with server.client() as client:
