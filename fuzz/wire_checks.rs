@@ -215,10 +215,6 @@ fn client(wire: &[u8]) {
                 used += len;
             }
             Some(client::Event::Waiting { stream }) => session.accept(stream, now),
-            Some(client::Event::Congested) => {
-                let len = session.outgoing().bytes.len();
-                session.sent(len);
-            }
             Some(_) => {}
         }
         assert!(used <= wire.len());

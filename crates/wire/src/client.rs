@@ -1,11 +1,13 @@
 //! The client's side of a connection.
 
+mod event;
 mod slots;
 
 use std::time::{Duration, Instant};
 
 use proxystore_memory::Segment;
 
+pub use self::event::{Event, NotNow, Received};
 use self::slots::{Asked, Slot, Slots, State};
 use crate::{
     ObjectKey, Outgoing, StreamId, Violation,
@@ -30,74 +32,6 @@ pub struct Session {
     /// When a ping was sent that only keeps the connection alive.
     pinged: Option<Instant>,
     draining: bool,
-}
-
-/// What arrived, and how many bytes of the staging buffer are done with.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Received<'a> {
-    /// The bytes that are done with.
-    pub used: usize,
-    /// What arrived; none if there are not enough bytes for anything.
-    pub event: Option<Event<'a>>,
-}
-
-/// What arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// The request is over.
-    Reply {
-        /// Its stream, which is free now.
-        stream: StreamId,
-        /// Anything but [`Reply::Found`].
-        reply: Reply<'a>,
-    },
-    /// The object was found and follows in chunks. Make room and call [`Session::accept`], or
-    /// [`Session::cancel`]. [`Ended`](Self::Ended) follows the last byte; a
-    /// [`Reply::Refused`] may come instead at any time, if the node fails to read the object.
-    Found {
-        /// The stream.
-        stream: StreamId,
-        /// The length of the object in bytes, as the node says.
-        len: u64,
-        /// The checksum of the object, to be compared once all is there.
-        sum: u64,
-    },
-    /// The next bytes, `len` at most, are the next part of the body of `stream`. Those that are in
-    /// the staging buffer already come first. Asking again before
-    /// [`body_received`](Session::body_received) gives the same answer.
-    Body {
-        /// The stream.
-        stream: StreamId,
-        /// How many bytes of the chunk are left.
-        len: usize,
-    },
-    /// All bytes of the object that was found are there: the request is over. They are what was put
-    /// if their checksum is the one in [`Found`](Self::Found).
-    Ended {
-        /// Its stream, which is free now.
-        stream: StreamId,
-    },
-    /// The next bytes belong to an object that was found but neither accepted nor cancelled.
-    Waiting {
-        /// The stream.
-        stream: StreamId,
-    },
-    /// Send what is to be sent first.
-    Congested,
-    /// The node is about to stop. What is under way will be finished; begin nothing new.
-    Draining,
-}
-
-/// Why a request cannot begin on this connection at this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotNow {
-    /// As much is under way as the node or this side allows: send what is to be sent, then wait for
-    /// replies.
-    #[error("too many requests are under way on this connection")]
-    Busy,
-    /// The node is about to stop: use another connection.
-    #[error("the node is about to stop")]
-    Draining,
 }
 
 impl Session {
@@ -214,6 +148,17 @@ impl Session {
         Ok(stream)
     }
 
+    /// Asks the node to remove every object that it has: [`Reply::Done`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`]; nothing has happened then.
+    pub fn clear(&mut self, now: Instant) -> Result<StreamId, NotNow> {
+        let stream = self.begin(Asked::Clear, State::Asked, now)?;
+        self.link.sender.push(Kind::Clear, 0, stream.0, &[]);
+        Ok(stream)
+    }
+
     /// There is room for the body that [`Event::Found`] announced.
     pub fn accept(&mut self, stream: StreamId, now: Instant) {
         self.link.accept(stream.0, now);
@@ -265,7 +210,8 @@ impl Session {
     }
 
     /// Looks at bytes that arrived, up to the first event. Call it again with the rest, until there
-    /// is no event.
+    /// is no event. Whoever waits until it can send must do this meanwhile: the node looks at no
+    /// requests while its replies are not read.
     ///
     /// # Errors
     ///
@@ -277,14 +223,13 @@ impl Session {
     ) -> Result<Received<'a>, Violation> {
         let mut used = 0;
         loop {
-            let (taken, incoming) = self.link.receive(&bytes[used..], now)?;
+            let (taken, incoming) = self.link.receive(&bytes[used..], false, now)?;
             used += taken;
             if taken > 0 {
                 self.pinged = None;
             }
             let event = match incoming {
-                Incoming::Nothing => None,
-                Incoming::Congested => Some(Event::Congested),
+                Incoming::Nothing | Incoming::Congested => None,
                 Incoming::Waiting(stream) => Some(Event::Waiting { stream }),
                 Incoming::Body(stream, len) => Some(Event::Body { stream, len }),
                 Incoming::Frame(header, body) => match self.handle(header, body, now)? {
@@ -458,25 +403,5 @@ impl Session {
         self.slots.free(stream);
         let stream = StreamId(stream);
         Ok((!cancelled).then_some(Event::Reply { stream, reply }))
-    }
-}
-
-impl Slot {
-    /// Whether this reply answers what was asked.
-    fn awaits(&self, reply: &Reply<'_>) -> bool {
-        match (self.state, self.asked, reply) {
-            (State::Sending | State::Receiving, _, Reply::Refused { .. }) => true,
-            (State::Sending | State::Receiving, ..) => false,
-            (State::Asked, asked, reply) => match reply {
-                Reply::Done => matches!(asked, Asked::Put { .. } | Asked::Evict { .. }),
-                Reply::Present { .. } => asked == Asked::Exists,
-                Reply::Absent => matches!(asked, Asked::Get { .. } | Asked::Exists),
-                Reply::Object { .. } => matches!(asked, Asked::Get { .. }),
-                Reply::Found { .. } => asked == Asked::Get { whole: true },
-                Reply::Elsewhere { .. } => asked == Asked::Get { whole: false },
-                Reply::Report(_) => asked == Asked::Status,
-                Reply::Refused { .. } => true,
-            },
-        }
     }
 }

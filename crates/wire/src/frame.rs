@@ -69,6 +69,8 @@ pub enum Kind {
     Status = 0x07,
     /// The request is given up, or the rest of its object will not come.
     Cancel = 0x08,
+    /// Request: remove every object of the node.
+    Clear = 0x09,
 
     /// Reply: it is done.
     Done = 0x41,
@@ -112,6 +114,7 @@ impl Kind {
             0x06 => Self::Evict,
             0x07 => Self::Status,
             0x08 => Self::Cancel,
+            0x09 => Self::Clear,
             0x41 => Self::Done,
             0x42 => Self::Present,
             0x43 => Self::Absent,
@@ -146,6 +149,7 @@ impl Kind {
             Self::Refused => 1,
             Self::Status
             | Self::Cancel
+            | Self::Clear
             | Self::Done
             | Self::Absent
             | Self::Report

@@ -53,7 +53,7 @@ pub(crate) enum BodyState {
 pub(crate) enum Incoming<'a> {
     /// Not enough for anything.
     Nothing,
-    /// Not looked at, as too much waits to be sent.
+    /// Not looked at, as too much waits to be sent; only if held back.
     Congested,
     /// The body of this stream has no place yet.
     Waiting(StreamId),
@@ -82,9 +82,13 @@ impl Link {
 
     /// Takes what arrived up to the first thing that somebody else has to act on, and returns how
     /// many bytes were taken.
+    ///
+    /// Only one side may be held back by what it has to send: if both were, each would wait for the
+    /// other to read.
     pub(crate) fn receive<'a>(
         &mut self,
         bytes: &'a [u8],
+        is_held_back: bool,
         now: Instant,
     ) -> Result<(usize, Incoming<'a>), Violation> {
         let mut used = 0;
@@ -108,7 +112,7 @@ impl Link {
                 self.body_received(len, now);
                 continue;
             }
-            if self.sender.is_congested() {
+            if is_held_back && self.sender.is_congested() {
                 return Ok((used, Incoming::Congested));
             }
             let Some(Frame {
@@ -125,7 +129,7 @@ impl Link {
             match header.kind {
                 Kind::Data => self.begin_chunk(header, now)?,
                 Kind::Credit => self.sender.credit(header.stream, number)?,
-                Kind::Ping => self.sender.push(Kind::Pong, 0, 0, &number.to_le_bytes()),
+                Kind::Ping => self.sender.answer(number),
                 Kind::Pong => {
                     if let Some(more) = self.window.answered(number, now) {
                         self.allow(0, more);

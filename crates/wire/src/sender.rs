@@ -15,7 +15,7 @@ use crate::{
     violation::Violation,
 };
 
-/// From this many bytes of waiting frames on, nothing that would cause more is looked at. In bytes.
+/// From this many bytes of waiting frames on, a client begins no requests and a node looks at none.
 const CONGESTED: usize = 256 << 10;
 
 /// The memory that the queue keeps when it is empty. In bytes.
@@ -81,6 +81,9 @@ pub(crate) struct Sender {
     start: usize,
     /// The bytes of the queue that the last plan had.
     planned: usize,
+    /// The last ping that was not answered yet. Only the last is: however many come, what waits to
+    /// be sent does not grow.
+    pinged: Option<u64>,
     bodies: BTreeMap<u32, Body>,
     /// Streams that have something to send and credit for it.
     turns: VecDeque<u32>,
@@ -131,6 +134,7 @@ impl Sender {
             queue: Vec::new(),
             start: 0,
             planned: 0,
+            pinged: None,
             bodies: BTreeMap::new(),
             turns: VecDeque::new(),
             current: None,
@@ -193,6 +197,11 @@ impl Sender {
         self.queue[frame + HEADER..body].copy_from_slice(&head);
     }
 
+    /// Answers a ping, at the next opportunity.
+    pub(crate) const fn answer(&mut self, ping: u64) {
+        self.pinged = Some(ping);
+    }
+
     /// Lines a body of `len` bytes up.
     pub(crate) fn open(&mut self, stream: u32, len: u64) {
         let body = Body {
@@ -243,7 +252,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Whether so much waits that nothing more should be caused.
+    /// Whether so much waits that nothing should be begun that adds to it.
     pub(crate) fn is_congested(&self) -> bool {
         self.queued() > CONGESTED
     }
@@ -259,7 +268,10 @@ impl Sender {
 
     /// Whether there is something to send now.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.queued() > 0 || self.current.as_ref().is_some_and(Current::is_begun) || self.may_send()
+        self.queued() > 0
+            || self.pinged.is_some()
+            || self.current.as_ref().is_some_and(Current::is_begun)
+            || self.may_send()
     }
 
     fn may_send(&self) -> bool {
@@ -280,6 +292,9 @@ impl Sender {
     /// What to send next.
     pub(crate) fn outgoing(&mut self) -> Outgoing<'_> {
         if !self.current.as_ref().is_some_and(Current::is_begun) {
+            if let Some(ping) = self.pinged.take() {
+                self.push(Kind::Pong, 0, 0, &ping.to_le_bytes());
+            }
             self.planned = self.queued();
             self.current = self.next_chunk();
             return Outgoing {

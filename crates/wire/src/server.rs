@@ -1,9 +1,14 @@
 //! The node's side of a connection.
 
+mod event;
+mod slots;
+
 use std::time::{Duration, Instant};
 
+pub use self::event::{Event, Received, Ticket};
+use self::slots::{Slots, State};
 use crate::{
-    Outgoing, StreamId, Sum, Violation,
+    Outgoing, Sum, Violation,
     frame::{Header, Kind},
     handshake::Agreed,
     link::{BodyState, Incoming, Link},
@@ -17,101 +22,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Session {
     link: Link,
-    slots: Vec<Slot>,
-    open: usize,
+    slots: Slots,
     silence: Duration,
     /// Since when the client has taken nothing of what is to be sent.
     untaken: Option<Instant>,
     draining: bool,
-}
-
-/// One request: what answers name. It stays valid until the request is over, and is not mistaken
-/// for a later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket {
-    stream: u32,
-    generation: u32,
-}
-
-impl Ticket {
-    /// The stream of the request, to match it with [`Chunk::stream`](crate::Chunk::stream).
-    #[must_use]
-    pub const fn stream(self) -> StreamId {
-        StreamId(self.stream)
-    }
-}
-
-/// What arrived, and how many bytes of the staging buffer are done with.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Received<'a> {
-    /// The bytes that are done with.
-    pub used: usize,
-    /// What arrived; none if there are not enough bytes for anything.
-    pub event: Option<Event<'a>>,
-}
-
-/// What arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A request. One to [`Begin`](Request::Begin) an object is to be answered by
-    /// [`Session::accept`] once there is room for it, or refused.
-    Request {
-        /// What answers name.
-        ticket: Ticket,
-        /// The request. The checksum of a [`Put`](Request::Put) was found right.
-        request: Request<'a>,
-    },
-    /// The next bytes, `len` at most, are the next part of the object of `ticket`. Those that are
-    /// in the staging buffer already come first. Asking again before
-    /// [`body_received`](Session::body_received) gives the same answer.
-    Body {
-        /// The request.
-        ticket: Ticket,
-        /// How many bytes of the chunk are left.
-        len: usize,
-    },
-    /// The next bytes belong to an object that was neither accepted nor refused.
-    Waiting {
-        /// The request.
-        ticket: Ticket,
-    },
-    /// All bytes of the object are there. If their checksum is `sum`, it is to be stored, and the
-    /// request answered; if not, the request is to be refused with [`Refusal::Changed`].
-    Ended {
-        /// The request.
-        ticket: Ticket,
-        /// The checksum of the object as the client sent it.
-        sum: u64,
-    },
-    /// The client gave the request up: whatever is held or done for it is to be dropped. Nothing is
-    /// to be answered, and what would be stored for it is not to be stored any more.
-    Cancelled {
-        /// The request, which is over.
-        ticket: Ticket,
-    },
-    /// Send what is to be sent first.
-    Congested,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    generation: u32,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Free,
-    /// An answer is due.
-    Open,
-    /// The body of a put is being received.
-    Receiving,
-    /// The body of a get is being sent.
-    Sending {
-        sum: u64,
-    },
-    /// Refused before the whole body was received, of which the rest may still come.
-    Refused,
 }
 
 impl Session {
@@ -121,8 +36,7 @@ impl Session {
     pub fn new(agreed: &Agreed, silence: Duration, now: Instant) -> Self {
         Self {
             link: Link::new(agreed, now),
-            slots: Vec::new(),
-            open: 0,
+            slots: Slots::default(),
             silence,
             untaken: None,
             draining: false,
@@ -149,16 +63,16 @@ impl Session {
     ) -> Result<Received<'a>, Violation> {
         let mut used = 0;
         loop {
-            let (taken, incoming) = self.link.receive(&bytes[used..], now)?;
+            let (taken, incoming) = self.link.receive(&bytes[used..], true, now)?;
             used += taken;
             let event = match incoming {
                 Incoming::Nothing => None,
                 Incoming::Congested => Some(Event::Congested),
                 Incoming::Waiting(stream) => Some(Event::Waiting {
-                    ticket: self.ticket(stream.0),
+                    ticket: self.slots.ticket(stream.0),
                 }),
                 Incoming::Body(stream, len) => Some(Event::Body {
-                    ticket: self.ticket(stream.0),
+                    ticket: self.slots.ticket(stream.0),
                     len,
                 }),
                 Incoming::Frame(header, body) => match self.handle(header, body, now)? {
@@ -177,7 +91,7 @@ impl Session {
 
     /// There is room for the object that [`Request::Begin`] announced.
     pub fn accept(&mut self, ticket: Ticket, now: Instant) {
-        if self.state(ticket) == State::Receiving {
+        if self.slots.state(ticket) == State::Receiving {
             self.link.accept(ticket.stream, now);
         }
     }
@@ -190,24 +104,24 @@ impl Session {
     /// object that has not arrived as a whole can only be refused.
     pub fn respond(&mut self, ticket: Ticket, reply: &Reply<'_>) -> bool {
         let stream = ticket.stream;
-        match (self.state(ticket), reply) {
+        match (self.slots.state(ticket), reply) {
             (State::Open, Reply::Found { len, sum }) => {
                 let mut head = [0; 16];
                 head[..8].copy_from_slice(&len.to_le_bytes());
                 head[8..].copy_from_slice(&sum.to_le_bytes());
                 self.link.sender.push(Kind::Found, 0, stream, &head);
                 self.link.sender.open(stream, *len);
-                self.set(stream, State::Sending { sum: *sum });
+                self.slots.set(stream, State::Sending { sum: *sum });
                 return true;
             }
-            (State::Open, _) => self.free(stream),
+            (State::Open, _) => self.slots.free(stream),
             (State::Receiving, Reply::Refused { .. }) => {
                 self.link.discard(stream);
-                self.set(stream, State::Refused);
+                self.slots.set(stream, State::Refused);
             }
             (State::Sending { .. }, Reply::Refused { .. }) => {
                 self.link.sender.abandon(stream);
-                self.free(stream);
+                self.slots.free(stream);
             }
             _ => return false,
         }
@@ -240,12 +154,12 @@ impl Session {
             self.untaken = self.owes_taking().then_some(now);
         }
         let finished = finished?;
-        let ticket = self.ticket(finished.0);
-        if let State::Sending { sum } = self.state(ticket) {
+        let ticket = self.slots.ticket(finished.0);
+        if let State::Sending { sum } = self.slots.state(ticket) {
             let sum = sum.to_le_bytes();
             self.link.sender.push(Kind::End, 0, finished.0, &sum);
         }
-        self.free(finished.0);
+        self.slots.free(finished.0);
         Some(ticket)
     }
 
@@ -267,13 +181,13 @@ impl Session {
     /// The number of requests that are not over.
     #[must_use]
     pub const fn under_way(&self) -> usize {
-        self.open
+        self.slots.len()
     }
 
     /// Whether nothing is under way and nothing is to be sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.open == 0 && !self.wants_to_send()
+        self.slots.len() == 0 && !self.wants_to_send()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called. None while the client owes
@@ -308,8 +222,8 @@ impl Session {
         if let Some(request) = Request::decode(header, body)? {
             return self.begin(header, request, now);
         }
-        let ticket = self.ticket(stream);
-        let state = self.state(ticket);
+        let ticket = self.slots.ticket(stream);
+        let state = self.slots.state(ticket);
         match kind {
             Kind::Cancel => {
                 if state == State::Free {
@@ -317,7 +231,7 @@ impl Session {
                 }
                 self.link.forget(stream);
                 self.link.sender.abandon(stream);
-                self.free(stream);
+                self.slots.free(stream);
                 if state == State::Refused {
                     return Ok(None);
                 }
@@ -330,10 +244,10 @@ impl Session {
                     return Err(Violation::WrongObjectLength { stream });
                 }
                 if state == State::Refused {
-                    self.free(stream);
+                    self.slots.free(stream);
                     return Ok(None);
                 }
-                self.set(stream, State::Open);
+                self.slots.set(stream, State::Open);
                 let sum = body.first_chunk().copied().map_or(0, u64::from_le_bytes);
                 Ok(Some(Event::Ended { ticket, sum }))
             }
@@ -353,15 +267,7 @@ impl Session {
         if stream > self.link.own().streams {
             return Err(wrong);
         }
-        let index = stream as usize;
-        if self.slots.len() < index {
-            let free = Slot {
-                generation: 0,
-                state: State::Free,
-            };
-            self.slots.resize(index, free);
-        }
-        if self.state(self.ticket(stream)) != State::Free {
+        if self.slots.state(self.slots.ticket(stream)) != State::Free {
             return Err(wrong);
         }
         let refusal = match request {
@@ -371,14 +277,13 @@ impl Session {
             _ if self.draining => Some(Refusal::Draining),
             _ => None,
         };
-        self.open += 1;
-        if let Request::Begin { len, .. } = request {
-            self.set(stream, State::Receiving);
+        let state = if let Request::Begin { len, .. } = request {
             self.link.expect(stream, len, BodyState::Waiting, now);
+            State::Receiving
         } else {
-            self.set(stream, State::Open);
-        }
-        let ticket = self.ticket(stream);
+            State::Open
+        };
+        let ticket = self.slots.open(stream, state);
         if let Some(refusal) = refusal {
             self.respond(ticket, &Reply::Refused { refusal, text: "" });
             return Ok(None);
@@ -406,46 +311,6 @@ impl Session {
                 let head = [refusal.number()];
                 sender.push_with(Kind::Refused, 0, stream, &head, text.as_bytes());
             }
-        }
-    }
-
-    fn ticket(&self, stream: u32) -> Ticket {
-        let slot = (stream as usize)
-            .checked_sub(1)
-            .and_then(|index| self.slots.get(index));
-        Ticket {
-            stream,
-            generation: slot.map_or(0, |slot| slot.generation),
-        }
-    }
-
-    fn state(&self, ticket: Ticket) -> State {
-        let slot = (ticket.stream as usize)
-            .checked_sub(1)
-            .and_then(|index| self.slots.get(index));
-        slot.filter(|slot| slot.generation == ticket.generation)
-            .map_or(State::Free, |slot| slot.state)
-    }
-
-    fn set(&mut self, stream: u32, state: State) {
-        let slot = (stream as usize)
-            .checked_sub(1)
-            .and_then(|index| self.slots.get_mut(index));
-        if let Some(slot) = slot {
-            slot.state = state;
-        }
-    }
-
-    fn free(&mut self, stream: u32) {
-        let slot = (stream as usize)
-            .checked_sub(1)
-            .and_then(|index| self.slots.get_mut(index));
-        if let Some(slot) = slot
-            && slot.state != State::Free
-        {
-            slot.state = State::Free;
-            slot.generation = slot.generation.wrapping_add(1);
-            self.open -= 1;
         }
     }
 

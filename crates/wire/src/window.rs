@@ -77,9 +77,9 @@ impl Window {
         due
     }
 
-    /// A ping was answered. Returns what to allow the peer on top, if the window grows.
+    /// A ping was answered, and all before it. Returns what to allow the peer on top, if the window grows.
     pub(crate) fn answered(&mut self, ping: u64, now: Instant) -> Option<u64> {
-        let sample = self.sample.take_if(|sample| sample.ping == ping)?;
+        let sample = self.sample.take_if(|sample| sample.ping <= ping)?;
         let round_trip = now.saturating_duration_since(sample.started);
         let is_full = sample.bytes >= self.size / 3 * 2;
         if round_trip < SHORT || !is_full {

@@ -93,6 +93,15 @@ fn every_reply_arrives_as_it_was_given() {
 }
 
 #[test]
+fn a_node_is_cleared() {
+    let mut pair = Pair::new(Limits::default());
+    let clear = pair.client.clear(pair.now).expect("room");
+    let ticket = pair.request(&Request::Clear);
+    assert!(pair.server.respond(ticket, &Reply::Done));
+    pair.client_hears(clear, &Reply::Done);
+}
+
+#[test]
 fn large_objects_take_turns_and_small_frames_go_first() {
     let mut pair = Pair::new(SMALL);
     let bytes = vec![7; 3000];
@@ -256,20 +265,51 @@ fn an_object_that_fails_half_way_is_refused_not_ended() {
 #[test]
 fn what_is_read_slowly_fills_no_memory() {
     let mut pair = Pair::new(Limits::default());
+    // However many pings come, one answer waits.
     let mut flood = Vec::new();
     for number in 0..50_000_u64 {
         flood.extend(frame(Kind::Ping, 0, &number.to_le_bytes(), &[]));
     }
     let received = pair.server.receive(&flood, pair.now).expect("pings");
-    assert_eq!(received.event, Some(server::Event::Congested));
-    assert!(received.used < flood.len());
+    assert_eq!((received.used, received.event), (flood.len(), None));
+    let answer = frame(Kind::Pong, 0, &49_999_u64.to_le_bytes(), &[]);
+    assert!(pair.server.wants_to_send());
+    assert_eq!(pair.server_sends(), answer);
+
+    // Requests are not looked at while the replies to others are not read.
+    let mut flood = Vec::new();
+    for _ in 0..50_000 {
+        flood.extend(frame(Kind::Status, 1, &[], &[]));
+    }
+    let mut report = ReportBuilder::new();
+    report.add("objects", 1);
+    let mut used = 0;
+    loop {
+        let received = pair
+            .server
+            .receive(&flood[used..], pair.now)
+            .expect("requests");
+        used += received.used;
+        match received.event {
+            Some(server::Event::Request { ticket, .. }) => {
+                pair.server
+                    .respond(ticket, &Reply::Report(report.as_report()));
+            }
+            event => {
+                assert_eq!(event, Some(server::Event::Congested));
+                break;
+            }
+        }
+    }
+    assert!(used < flood.len());
     let queued = pair.server.outgoing(pair.now).bytes.len();
     assert!(queued < 300 << 10, "{queued} bytes are queued");
     // It goes on when they were sent.
     pair.server.sent(queued, pair.now);
-    let again = pair.server.receive(&flood[received.used..], pair.now);
-    assert!(again.expect("pings").used > 0);
+    let again = pair.server.receive(&flood[used..], pair.now);
+    assert!(again.expect("requests").used > 0);
 
+    let mut pair = Pair::new(Limits::default());
     let bytes = vec![0; 60_000];
     let put = |pair: &mut Pair| {
         let segments = [Segment::from(&bytes)];
@@ -281,6 +321,66 @@ fn what_is_read_slowly_fills_no_memory() {
     assert_eq!(put(&mut pair), Err(NotNow::Busy));
     pair.client_sends();
     assert!(put(&mut pair).is_ok());
+}
+
+#[test]
+fn both_directions_may_be_full() {
+    // Each direction holds little more than a frame, and both sides have much to say.
+    const ROOM: usize = 70_000;
+    let mut pair = Pair::new(Limits::default());
+    let bytes = vec![5; 60_000];
+    let (sum, segments) = (Sum::of(&bytes), [Segment::from(&bytes)]);
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    let (mut begun, mut ended) = (0, 0);
+    while ended < 400 {
+        let before = (begun, ended, up.len(), down.len());
+        while begun < 400 {
+            let asked = if begun % 2 == 0 {
+                pair.client.put(&key(1), Mode::New, &segments, pair.now)
+            } else {
+                pair.client.get(&key(1), false, pair.now)
+            };
+            if asked == Err(NotNow::Busy) {
+                break;
+            }
+            begun += 1;
+        }
+        // The client reads even while it has more to send than there is room for.
+        loop {
+            let received = pair.client.receive(&down, pair.now).expect("replies");
+            let used = received.used;
+            match received.event {
+                None => break,
+                Some(event) => assert!(matches!(event, Event::Reply { .. })),
+            }
+            ended += 1;
+            down.drain(..used);
+        }
+        let outgoing = pair.client.outgoing().bytes;
+        let len = outgoing.len().min(ROOM.saturating_sub(up.len()));
+        up.extend_from_slice(&outgoing[..len]);
+        pair.client.sent(len);
+        // A node reads and answers as much as it can before it writes.
+        loop {
+            let received = pair.server.receive(&up, pair.now).expect("requests");
+            let used = received.used;
+            let Some(server::Event::Request { ticket, request }) = received.event else {
+                break;
+            };
+            let reply = match request {
+                Request::Put { .. } => Reply::Done,
+                _ => Reply::Object { sum, bytes: &bytes },
+            };
+            assert!(pair.server.respond(ticket, &reply));
+            up.drain(..used);
+        }
+        let outgoing = pair.server.outgoing(pair.now).bytes;
+        let len = outgoing.len().min(ROOM.saturating_sub(down.len()));
+        down.extend_from_slice(&outgoing[..len]);
+        pair.server.sent(len, pair.now);
+        let after = (begun, ended, up.len(), down.len());
+        assert_ne!(before, after, "each waits for the other");
+    }
 }
 
 #[test]

@@ -32,8 +32,6 @@ pub(crate) struct Reader {
     end: usize,
     /// The object that is arriving, and how many bytes of its chunk are left.
     body: Option<(StreamId, Box<Body>, usize)>,
-    /// Frames are staged that were not looked at, as too much waited to be sent.
-    congested: bool,
     timer: Option<(Instant, Sleep)>,
 }
 
@@ -48,7 +46,6 @@ impl Reader {
             start: 0,
             end,
             body: None,
-            congested: false,
             timer: None,
         }
     }
@@ -78,14 +75,6 @@ impl Connection {
         context: &mut Context<'_>,
         reader: &mut Reader,
     ) -> Poll<Result<(), ClientError>> {
-        if reader.congested {
-            self.hand_out(reader, 0)?;
-            if reader.congested {
-                // Whoever called waits until the socket takes what is to be sent.
-                return Poll::Pending;
-            }
-            return Poll::Ready(Ok(()));
-        }
         let read = match &mut reader.body {
             None => {
                 reader.compact();
@@ -124,7 +113,6 @@ impl Connection {
         let now = Instant::now();
         let busy = state.session.under_way();
         self.statistics.most_under_way.raise_to(busy as u64);
-        reader.congested = false;
         if let Some((stream, body, _)) = reader.body.take() {
             if let Some(place) = state.waiters.body(stream) {
                 *place = Some(body);
@@ -158,10 +146,6 @@ impl Connection {
             reader.start += received.used;
             match received.event {
                 None => return Ok(()),
-                Some(Event::Congested) => {
-                    reader.congested = true;
-                    return Ok(());
-                }
                 Some(Event::Draining) => {}
                 Some(Event::Reply { stream, reply }) => {
                     state.waiters.finish(stream, self.outcome(reply), wakers);

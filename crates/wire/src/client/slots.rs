@@ -1,6 +1,9 @@
 //! The requests under way, by the number of their stream.
 
-use crate::{ObjectKey, message::Mode};
+use crate::{
+    ObjectKey,
+    message::{Mode, Reply},
+};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,7 @@ pub(super) enum Asked {
         undoes: Option<ObjectKey>,
     },
     Status,
+    Clear,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,31 @@ pub(super) struct Slot {
     pub(super) state: State,
     /// Nobody wants to hear of it any more.
     pub(super) cancelled: bool,
+}
+
+impl Slot {
+    /// Whether this reply answers what was asked.
+    pub(super) fn awaits(&self, reply: &Reply<'_>) -> bool {
+        match (self.state, self.asked, reply) {
+            (State::Sending | State::Receiving, _, Reply::Refused { .. }) => true,
+            (State::Sending | State::Receiving, ..) => false,
+            (State::Asked, asked, reply) => match reply {
+                Reply::Done => {
+                    matches!(
+                        asked,
+                        Asked::Put { .. } | Asked::Evict { .. } | Asked::Clear
+                    )
+                }
+                Reply::Present { .. } => asked == Asked::Exists,
+                Reply::Absent => matches!(asked, Asked::Get { .. } | Asked::Exists),
+                Reply::Object { .. } => matches!(asked, Asked::Get { .. }),
+                Reply::Found { .. } => asked == Asked::Get { whole: true },
+                Reply::Elsewhere { .. } => asked == Asked::Get { whole: false },
+                Reply::Report(_) => asked == Asked::Status,
+                Reply::Refused { .. } => true,
+            },
+        }
+    }
 }
 
 /// The slot of stream `n` is at `n - 1`.

@@ -59,6 +59,8 @@ pub enum Request<'a> {
     },
     /// What the node has to report about itself.
     Status,
+    /// Remove every object.
+    Clear,
 }
 
 impl<'a> Request<'a> {
@@ -105,6 +107,7 @@ impl<'a> Request<'a> {
             Kind::Exists => Self::Exists { key: key()?.0 },
             Kind::Evict => Self::Evict { key: key()?.0 },
             Kind::Status => Self::Status,
+            Kind::Clear => Self::Clear,
             _ => return Ok(None),
         };
         Ok(Some(request))

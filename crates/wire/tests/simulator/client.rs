@@ -291,7 +291,7 @@ impl ClientConnection {
             };
             used += received.used;
             match received.event {
-                None | Some(Event::Congested) => break,
+                None => break,
                 Some(Event::Waiting { .. }) => panic!("every object was accepted or given up"),
                 Some(Event::Draining) => {}
                 Some(Event::Body { stream, len }) => {

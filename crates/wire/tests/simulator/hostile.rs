@@ -18,6 +18,8 @@ use crate::{
     random::Random,
 };
 
+/// All that a stranger who knows the secret can do but clear the node, which is then gone for
+/// everybody.
 const KINDS: [Kind; 21] = [
     Kind::Put,
     Kind::Begin,

@@ -49,6 +49,11 @@ impl Storage {
         }
     }
 
+    fn clear(&mut self) {
+        let stored = self.objects.drain();
+        self.used -= stored.map(|(_, stored)| stored.bytes.len()).sum::<usize>();
+    }
+
     fn reserve(&mut self, len: u64) -> bool {
         let Ok(len) = usize::try_from(len) else {
             return false;
@@ -151,6 +156,7 @@ enum Pending {
     },
     Exists(ObjectKey),
     Evict(ObjectKey),
+    Clear,
     Status,
 }
 
@@ -380,6 +386,7 @@ impl NodeConnection {
             Request::Exists { key } => Pending::Exists(key),
             Request::Evict { key } => Pending::Evict(key),
             Request::Status => Pending::Status,
+            Request::Clear => Pending::Clear,
         };
         self.pending.push((ticket, pending));
     }
@@ -472,6 +479,10 @@ impl NodeConnection {
             },
             Pending::Evict(key) => {
                 storage.evict(&key);
+                session.respond(ticket, &Reply::Done)
+            }
+            Pending::Clear => {
+                storage.clear();
                 session.respond(ticket, &Reply::Done)
             }
             Pending::Status => {
