@@ -11,6 +11,10 @@ use tokio::{
 
 use crate::shared::AbortHandle;
 
+/// After so many turns of tasks it is looked whether sockets are ready: a task that always has
+/// something to do keeps the others waiting for one turn, not for dozens.
+const TURNS: u32 = 1;
+
 /// How long tasks that block may go on after their runtime has ended.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -34,7 +38,10 @@ impl Worker {
     /// If the system has no room for another thread, or no more descriptors.
     pub fn start(name: &str) -> Result<Self> {
         let started = || -> io::Result<_> {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(TURNS)
+                .build()?;
             let handle = runtime.handle().clone();
             let stopping = Arc::new(Notify::new());
             let stopped = Arc::clone(&stopping);

@@ -31,6 +31,9 @@ const READ: usize = 256 << 10;
 /// How much is read beyond the chunk of an object, in bytes: what follows it is copied once more.
 const BEYOND: usize = 256;
 
+/// The memory that a connection keeps for what cannot be understood yet, in bytes.
+const KEPT: usize = 4 << 10;
+
 thread_local! {
     /// What arrived. It is looked at before anything else is read, and what cannot be understood yet
     /// goes back to its connection; so the connections of a thread share it.
@@ -72,6 +75,8 @@ pub(super) struct Connection {
     /// Requests that chores are done for.
     awaiting: HashMap<u32, Ticket>,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// Whether everything that was written has left.
+    is_flushed: bool,
     has_drained: bool,
 }
 
@@ -112,6 +117,7 @@ impl Connection {
             chores: Chores::new(),
             awaiting: HashMap::new(),
             timer: None,
+            is_flushed: true,
             has_drained: false,
         }
     }
@@ -148,7 +154,8 @@ impl Connection {
         if received == Turn::Progress || sent == Turn::Progress {
             return Ok(Turn::Progress);
         }
-        if self.has_drained && self.session.is_idle() && self.chores.are_none() {
+        let is_done = self.session.is_idle() && self.is_flushed && self.chores.are_none();
+        if self.has_drained && is_done {
             return Err(Ended::Drained);
         }
         self.poll_timer(context)?;
@@ -174,11 +181,11 @@ impl Connection {
                 Poll::Pending
             };
             let (len, is_new) = match read {
-                Poll::Ready((_, 0)) if kept == 0 && self.body.is_none() => (0, true),
                 Poll::Ready((_, len)) => (kept + len, true),
                 Poll::Pending => (kept, false),
             };
             let used = self.look(&staging[..len])?;
+            self.rest.shrink_to(KEPT);
             self.rest.extend_from_slice(&staging[used..len]);
             Ok(if is_new || used > 0 {
                 Turn::Progress
@@ -269,10 +276,9 @@ impl Connection {
     /// Writes once what is to be sent.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Result<Turn, Ended> {
         if !self.session.wants_to_send() {
-            return match self.stream.poll_flush(context) {
-                Poll::Ready(Err(error)) => Err(error.into()),
-                Poll::Ready(Ok(())) | Poll::Pending => Ok(Turn::Idle),
-            };
+            let flushed = self.stream.poll_flush(context)?;
+            self.is_flushed = flushed.is_ready();
+            return Ok(Turn::Idle);
         }
         let outgoing = self.session.outgoing(Instant::now());
         let written = match &outgoing.chunk {

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod encryption;
 mod hostile;
 mod limits;
 mod operations;
