@@ -60,6 +60,14 @@ MAY_KNOW = {
     },
     **{name: {'proxystore-core', 'proxystore-runtime', *SYS} for name in CONNECTORS},
     'proxystore-redis': {'proxystore-core', 'proxystore-runtime', 'proxystore-stream', *SYS},
+    'proxystore-tcp': {
+        'proxystore-core',
+        'proxystore-node',
+        'proxystore-runtime',
+        'proxystore-stream',
+        'proxystore-wire',
+        *SYS,
+    },
     'proxystore-conformance': {'proxystore-core', 'proxystore-runtime', 'proxystore-memory'},
     'proxystore': {
         'proxystore-core',

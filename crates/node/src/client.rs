@@ -262,6 +262,24 @@ impl Client {
         }
     }
 
+    /// Removes every object of a node.
+    ///
+    /// # Errors
+    ///
+    /// If the node cannot be asked. All errors name the peer.
+    pub async fn clear(&self, node: &NodeAddress, deadline: Deadline) -> Result<()> {
+        let peer = self.peers.peer(node);
+        let asked = again(|| async {
+            let connection = peer.lane(Purpose::Small).connection().await?;
+            let work = Requests::new(1, |_, session, now| session.clear(now));
+            first(carry_out(connection, work).await?)
+        });
+        match self.run(&peer, deadline, 0, asked).await? {
+            Outcome::Done => Ok(()),
+            _ => Err(ClientError::Nonsense.of(&peer.name)),
+        }
+    }
+
     /// What was done with each node: a map for each, by its address.
     #[must_use]
     pub fn statistics(&self) -> Config {

@@ -32,6 +32,7 @@ pub static CONNECTORS: &[&dyn Factory] = &[
     &local::FACTORY,
     &proxystore_redis::FACTORY,
     &proxystore_shm::FACTORY,
+    &proxystore_tcp::FACTORY,
 ];
 
 static REGISTRY: Registry = Registry::new(CONNECTORS);

@@ -55,6 +55,12 @@ impl NodeAddress {
         self.port
     }
 
+    /// Whether it is on this host for certain, whatever host this is.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.tcp().is_local()
+    }
+
     pub(crate) fn tcp(&self) -> Address {
         Address::tcp(&*self.host, self.port)
     }
