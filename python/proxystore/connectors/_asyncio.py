@@ -103,7 +103,7 @@ class ThreadOperation(Operation[T]):
             else:
                 value = self.step(error, None if error is not None else call.result())
         except BaseException as raised:
-            self.set_exception(raised)
+            self.set_exception(_acceptable(raised))
             if not isinstance(raised, Exception):
                 raise
         else:
@@ -131,10 +131,11 @@ def failed(error: Exception) -> asyncio.Future[Any]:
     """Return a future that has failed.
 
     Args:
-        error: What awaiting it raises.
+        error: What awaiting it raises; a `RuntimeError` if it is a
+            `StopIteration`, which no future takes.
     """
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.set_exception(error)
+    future.set_exception(_acceptable(error))
     return future
 
 
@@ -272,6 +273,15 @@ def then(awaitable: Awaitable[Any], step: Callable[[Exception | None, Any], Any]
     if error is not None and not isinstance(error, Exception):
         return awaitable
     return at_once(step, error, None if error is not None else awaitable.result())
+
+
+def _acceptable(error: BaseException) -> BaseException:
+    """Return an error as a future takes it."""
+    if not isinstance(error, StopIteration):
+        return error
+    failure = RuntimeError('the operation raised StopIteration')
+    failure.__cause__ = error
+    return failure
 
 
 async def _follow(awaitable: Awaitable[Any], step: Callable[[Exception | None, Any], Any]) -> Any:

@@ -85,7 +85,10 @@ pub(super) fn hand_over(jobs: Vec<Job>) {
                 let Some((call, ticket, switch)) = next else {
                     return;
                 };
-                if !switch.is_off() {
+                if switch.is_off() {
+                    // Before the ticket, which lets the loop look for what was let go of.
+                    drop(call);
+                } else {
                     ticket.answer(call());
                 }
             }
