@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ def main() -> int:
     os.dup2(nothing, sys.stdin.fileno())
     os.close(nothing)
     os.chdir('/')
+    # Half of the descriptors are for connections.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
 
     def answer(content: dict[str, Any]) -> None:
