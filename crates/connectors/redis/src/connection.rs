@@ -492,10 +492,10 @@ impl Drop for Connection {
             return;
         }
         // The server does this after what it has not answered yet, whoever waits for that.
-        self.commands.begin(self.doubtful.len() + 1);
-        self.commands.argument(b"UNLINK");
+        self.commands.clear(STAGING);
         for name in &self.doubtful {
-            self.commands.argument(name.as_bytes());
+            // One by one, as a cluster takes names of several slots no other way.
+            self.commands.push(&[b"UNLINK", name.as_bytes()]);
         }
         let mut context = Context::from_waker(Waker::noop());
         let segments = [Segment::from(self.commands.as_bytes())];

@@ -18,7 +18,9 @@ use proxystore_redis::{
 };
 use rustix::process::Signal;
 
-use crate::support::{Checked, now, role, server::Server, start, this_program};
+use crate::support::{
+    Checked, cluster::Cluster, now, role, server::Server, start, this_program, tls::Certificates,
+};
 
 /// What only a process that forks can show, which is tried from Python.
 const FORKS: &str = "forked-children-share-a-connector";
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
             ("conforms_by_tcp", by_tcp),
             ("conforms_by_a_unix_socket", by_unix_socket),
             ("conforms_with_objects_in_parts", in_parts),
+            ("conforms_with_tls_and_a_password", with_tls),
+            ("conforms_in_a_cluster", in_a_cluster),
             ("objects_beyond_4_gib_are_taken", beyond_4_gib),
         ]),
         Some("get") => support::main(&[("get", get)]),
@@ -61,6 +65,20 @@ fn in_parts() -> Checked {
         .with("prefix", "tests:")
         .with("part_size", 300_000_i64);
     Ok(check(&Redis::new(vec![server], config), &[FORKS])?)
+}
+
+fn with_tls() -> Checked {
+    let certificates = Certificates::make()?;
+    let (server, config) = certificates.start(&["--requirepass", "s3cret"])?;
+    let config = config.with("password", "s3cret").with("prefix", "tests:");
+    Ok(check(&Redis::new(vec![server], config), &[FORKS])?)
+}
+
+fn in_a_cluster() -> Checked {
+    let cluster = Cluster::start()?;
+    let config = cluster.config().with("part_size", 300_000_i64);
+    let untestable = [FORKS, "close-spares-what-is-not-owned"];
+    Ok(check(&Redis::new(cluster.servers, config), &untestable)?)
 }
 
 fn beyond_4_gib() -> Checked {

@@ -10,6 +10,7 @@ use super::{
     close_set,
     get::finish,
     millis, open_set,
+    put::settle_if_answered,
     set::{look, push_look},
     transaction::transaction,
 };
@@ -52,7 +53,10 @@ impl Exchange for PutPart<'_, '_> {
             .await?;
         close_set(&mut connection.commands, Some(self.lease));
         connection.flush().await?;
-        connection.status().await?;
+        connection.doubt(self.name);
+        let stored = connection.status().await;
+        settle_if_answered(connection, &stored);
+        stored?;
         (*self.cursor, *self.sum) = (cursor, sum);
         Ok(())
     }

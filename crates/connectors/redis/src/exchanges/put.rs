@@ -115,7 +115,7 @@ fn unfinished(base: &ObjectName) -> String {
 }
 
 /// Notes that nothing is in doubt any more if the server has answered, whatever it says.
-fn settle_if_answered<T>(connection: &mut Connection, answer: &Result<T, RedisError>) {
+pub(super) fn settle_if_answered<T>(connection: &mut Connection, answer: &Result<T, RedisError>) {
     match answer {
         Err(error) if error.refusal().is_none() => {}
         _ => connection.settle(),

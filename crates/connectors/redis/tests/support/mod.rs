@@ -3,7 +3,10 @@
 
 #![allow(dead_code, reason = "every test uses a part of it")]
 
+pub(crate) mod cluster;
+pub(crate) mod sentinel;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 use std::{
     convert::Infallible,

@@ -25,28 +25,47 @@ pub(crate) struct Server {
     process: Child,
     directory: TempDir,
     arguments: Vec<String>,
+    password: Option<String>,
     pub(crate) port: u16,
+    /// Another port, wherever the options say `$BUS`.
+    pub(crate) bus: u16,
 }
 
 impl Server {
     /// Starts a server with these options of its own besides those of all tests.
     pub(crate) fn start(options: &[&str]) -> Checked<Self> {
-        let directory = TempDir::new()?;
+        Self::start_in(TempDir::new()?, &[], options)
+    }
+
+    /// Starts a sentinel, which keeps what it learns in its file.
+    pub(crate) fn start_sentinel(directory: TempDir, file: &Path) -> Checked<Self> {
+        let file = file.to_string_lossy().into_owned();
+        Self::start_in(directory, &[&file, "--sentinel"], &[])
+    }
+
+    fn start_in(directory: TempDir, first: &[&str], options: &[&str]) -> Checked<Self> {
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
+        let first = first.iter().map(ToString::to_string);
         for _ in 0..PORTS {
-            let port = free_port()?;
-            let mut arguments = vec!["--port".to_owned(), port.to_string()];
-            arguments.extend(
-                options
-                    .iter()
-                    .map(|option| option.replace("$PORT", &port.to_string())),
-            );
+            let (port, bus) = free_ports()?;
+            let mut arguments: Vec<_> = first.clone().collect();
+            arguments.extend(["--port".to_owned(), port.to_string()]);
+            let options = options.iter();
+            arguments.extend(options.clone().map(|option| match option.as_str() {
+                "$BUS" => bus.to_string(),
+                option => option.to_owned(),
+            }));
+            let password = options
+                .skip_while(|option| *option != "--requirepass")
+                .nth(1);
             if let Some(process) = launch(&arguments, directory.path())? {
                 return Ok(Self {
                     process,
                     directory,
                     arguments,
+                    password: password.cloned(),
                     port,
+                    bus,
                 });
             }
         }
@@ -97,6 +116,10 @@ impl Server {
     /// Says something to the server; what it answers.
     pub(crate) fn say(&self, arguments: &[&[u8]]) -> Checked<Value> {
         let mut stream = UnixStream::connect(self.socket())?;
+        if let Some(password) = &self.password {
+            stream.write_all(resp::Command::of(&[b"AUTH", password.as_bytes()]).as_bytes())?;
+            stream.read_exact(&mut [0; b"+OK\r\n".len()])?;
+        }
         stream.write_all(resp::Command::of(arguments).as_bytes())?;
         let mut decoder = Decoder::new(1 << 30);
         let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 20]);
@@ -155,13 +178,18 @@ fn launch(arguments: &[String], directory: &Path) -> Checked<Option<Child>> {
     let program = env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
     let socket = directory.join("socket");
     let mut command = Command::new(&program);
+    // Where a file comes first, a sentinel is to start, which knows fewer options.
+    let sentinel = arguments.iter().any(|argument| argument == "--sentinel");
     command
-        .args(["--save", "", "--daemonize", "no", "--dir"])
+        .args(arguments)
+        .args(["--daemonize", "no", "--loglevel", "notice", "--dir"])
         .arg(directory)
         .arg("--unixsocket")
-        .arg(&socket)
-        .args(["--loglevel", "notice", "--enable-debug-command", "yes"])
-        .args(arguments)
+        .arg(&socket);
+    if !sentinel {
+        command.args(["--save", ""]);
+    }
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
@@ -174,7 +202,9 @@ fn launch(arguments: &[String], directory: &Path) -> Checked<Option<Child>> {
     let mut said = Vec::new();
     for line in &mut lines {
         let line = line?;
-        if line.contains("Ready to accept connections")
+        let monitors = sentinel && line.contains("+monitor");
+        if monitors
+            || line.contains("Ready to accept connections")
             || line.contains("Server initialized and loading")
         {
             // Whoever writes to a pipe that nobody reads stops one day.
@@ -191,17 +221,13 @@ fn launch(arguments: &[String], directory: &Path) -> Checked<Option<Child>> {
     Err(format!("a server did not start:\n{said}").into())
 }
 
-fn free_port() -> Checked<u16> {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        // A node of a cluster listens 10,000 ports above, too.
-        if port < 55_000 {
-            return Ok(port);
-        }
-    }
+fn free_ports() -> Checked<(u16, u16)> {
+    let one = TcpListener::bind("127.0.0.1:0")?;
+    let other = TcpListener::bind("127.0.0.1:0")?;
+    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
 }
 
-/// The options of a server without a port of plain TCP.
+/// A value of an option that is a text.
 pub(crate) fn text(value: impl Display) -> Plain {
     Plain::Text(value.to_string())
 }
