@@ -2,14 +2,14 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use proxystore_core::{Capabilities, Config, Connector, Factory, OptionInfo, Result, When};
+use proxystore_core::{Capabilities, Config, Connector, Factory, OptionInfo, Result, Value, When};
 use proxystore_node::{
     Certificates, NodeOptions,
     client::{Credentials, Settings},
 };
 use proxystore_stream::{Secret, TlsClient, tls::TlsFiles};
 
-use crate::{connector::TcpConnector, key::is_hostname};
+use crate::{connector::TcpConnector, key::is_hostname, report::report};
 
 /// Opens [`TcpConnector`]s.
 pub static FACTORY: TcpFactory = TcpFactory;
@@ -134,6 +134,10 @@ impl Factory for TcpFactory {
     fn open(&self, config: &Config) -> Result<Arc<dyn Connector>> {
         let options = Options::parse(config)?;
         Ok(Arc::new(TcpConnector::open(options)?))
+    }
+
+    fn report(&self, config: &Config) -> Result<Value> {
+        report(&Options::parse(config)?)
     }
 }
 
@@ -377,7 +381,7 @@ impl fmt::Debug for Options {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proxystore_core::{ErrorKind, Value};
+    use proxystore_core::ErrorKind;
 
     use super::*;
 

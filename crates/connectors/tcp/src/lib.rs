@@ -6,6 +6,7 @@
 //! * [`key`]: where an object is and what opens it, parsed from keys.
 //! * [`connector`]: [`TcpConnector`](connector::TcpConnector), the operations.
 //! * `start`: the nodes that connectors of this process start.
+//! * `report`: what a node says about itself.
 //! * `error`: what can go wrong, and how it is told.
 //!
 //! How nodes are asked, and what they are, is `proxystore-node`'s business.
@@ -16,6 +17,7 @@ pub mod config;
 pub mod connector;
 mod error;
 pub mod key;
+mod report;
 mod start;
 
 pub use self::config::FACTORY;
