@@ -21,6 +21,9 @@ pub(crate) struct Window {
     consumed: u64,
     sample: Option<Sample>,
     next_sample: Option<Instant>,
+    /// The shortest round trip that was measured. A peer that was busy, or had nobody who reads,
+    /// answers late, which says nothing about the path.
+    round_trip: Duration,
 }
 
 #[derive(Debug)]
@@ -43,6 +46,7 @@ impl Window {
             consumed: 0,
             sample: None,
             next_sample: None,
+            round_trip: Duration::MAX,
         }
     }
 
@@ -80,10 +84,11 @@ impl Window {
     /// A ping was answered, and all before it. Returns what to allow the peer on top, if the window grows.
     pub(crate) fn answered(&mut self, ping: u64, now: Instant) -> Option<u64> {
         let sample = self.sample.take_if(|sample| sample.ping <= ping)?;
-        let round_trip = now.saturating_duration_since(sample.started);
+        let passed = now.saturating_duration_since(sample.started);
+        self.round_trip = self.round_trip.min(passed);
         let is_full = sample.bytes >= self.size / 3 * 2;
-        if round_trip < SHORT || !is_full {
-            self.next_sample = now.checked_add(PAUSE.max(round_trip));
+        if self.round_trip < SHORT || !is_full {
+            self.next_sample = now.checked_add(PAUSE);
             return None;
         }
         self.next_sample = Some(now);
@@ -96,5 +101,78 @@ impl Window {
         self.consumed = 0;
         self.allowed += len;
         len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u32 = 1 << 20;
+
+    /// Lets a whole window arrive between a ping and its answer.
+    fn sample(window: &mut Window, ping: u64, asked: Instant, answered: Instant) -> Option<u64> {
+        assert!(window.begin_sample(ping, asked));
+        for _ in 0..4 {
+            window.arrives(SIZE / 4).expect("within the window");
+            window.consume(u64::from(SIZE / 4));
+        }
+        window.answered(ping, answered)
+    }
+
+    #[test]
+    fn a_long_path_widens_it_and_a_late_answer_does_not() {
+        let now = Instant::now();
+        let millis = |number| now + Duration::from_millis(number);
+        let mut window = Window::new(SIZE);
+        assert_eq!(
+            sample(&mut window, 1, now, millis(20)),
+            Some(u64::from(SIZE))
+        );
+
+        let mut window = Window::new(SIZE);
+        let soon = now + Duration::from_micros(50);
+        assert_eq!(sample(&mut window, 1, now, soon), None);
+        assert!(!window.begin_sample(2, soon), "it waits for a while");
+        assert_eq!(sample(&mut window, 2, millis(200), millis(900)), None);
+    }
+
+    #[test]
+    fn it_grows_up_to_its_limit() {
+        let start = Instant::now();
+        let mut window = Window::new(SIZE);
+        let mut total = u64::from(SIZE);
+        for number in 0..20 {
+            let now = start + Duration::from_secs(number);
+            if !window.begin_sample(number, now) {
+                break;
+            }
+            let size = window.size;
+            let mut left = size;
+            while left > 0 {
+                let chunk = u32::try_from(left.min(u64::from(SIZE))).expect("a chunk");
+                window.arrives(chunk).expect("within the window");
+                window.consume(u64::from(chunk));
+                left -= u64::from(chunk);
+            }
+            let later = now + Duration::from_millis(100);
+            total += window.answered(number, later).unwrap_or(0);
+        }
+        assert_eq!(total, u64::from(MAX_WINDOW));
+        assert_eq!(window.size, u64::from(MAX_WINDOW));
+    }
+
+    #[test]
+    fn more_than_was_allowed_is_noticed() {
+        let mut window = Window::new(SIZE);
+        assert!(window.arrives(SIZE).is_ok());
+        assert!(window.arrives(1).is_err());
+        assert_eq!(window.consume(10), None);
+        assert_eq!(
+            window.consume(u64::from(SIZE / 4)),
+            Some(u64::from(SIZE / 4) + 10)
+        );
+        assert!(window.arrives(SIZE / 4 + 11).is_err());
+        assert!(window.arrives(SIZE / 4 + 10).is_ok());
     }
 }

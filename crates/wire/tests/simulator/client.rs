@@ -1,4 +1,4 @@
-//! A client: what turns its session, and what it makes of the answers.
+//! A client: what turns its sessions.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,76 +12,17 @@ use proxystore_wire::{
     client::{Event, NotNow, Session},
     frame::STAGED,
     handshake::{Authentication, ClientHandshake, HandshakeError},
-    message::{Mode, Refusal, Reply},
+    message::Mode,
 };
 
 use crate::{
     node::{MOST_QUEUED, write_some},
-    objects::Object,
+    outcome::{Plan, Running, Shared, received_whole, replied},
     pipe::Pipe,
     random::Random,
 };
 
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// Something to be done.
-#[derive(Clone, Debug)]
-pub(crate) enum Plan {
-    Put {
-        object: usize,
-        /// The source is written to while it is sent.
-        races: bool,
-    },
-    Get {
-        object: usize,
-        forged: bool,
-        whole: bool,
-    },
-    Exists {
-        object: usize,
-    },
-    Evict {
-        object: usize,
-    },
-    /// Take back what may have been stored by a put that failed.
-    Undo(ObjectKey),
-    Status,
-}
-
-/// An operation under way.
-#[derive(Debug)]
-struct Running {
-    plan: Plan,
-    begun: u64,
-    sum: Sum,
-    /// What is being received, its length and its checksum.
-    body: Option<(Vec<u8>, usize, u64)>,
-}
-
-/// What all clients have in common.
-pub(crate) struct Shared {
-    pub(crate) objects: Vec<Object>,
-    pub(crate) step: u64,
-    pub(crate) now: Instant,
-    pub(crate) tally: Tally,
-    /// Whether the node is one that keeps what it is given.
-    pub(crate) is_trusting: bool,
-}
-
-/// How operations ended, to see that the simulation reaches what it should.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) put: u64,
-    pub(crate) got: u64,
-    pub(crate) absent: u64,
-    pub(crate) refused: u64,
-    pub(crate) cancelled: u64,
-    pub(crate) lost: u64,
-    pub(crate) corrupted: u64,
-    pub(crate) undone: u64,
-    pub(crate) violations: u64,
-    pub(crate) silent: u64,
-}
 
 enum Phase {
     Handshake(Box<ClientHandshake>),
@@ -145,17 +86,20 @@ impl ClientConnection {
         let now = shared.now;
         let begun = match &mut plan {
             Plan::Put { object, races } => {
-                let Object { key, content, .. } = &shared.objects[*object];
+                let content = Arc::clone(&shared.objects[*object].content);
                 let (first, second) = content.split_at(content.len() / 3);
+                let segments = [first.into(), Segment::EMPTY, second.into()];
                 // What is inside a request is copied before it is summed: nothing can go wrong.
                 *races &= !session.is_inline(content.len());
-                session.put(
-                    key,
-                    Mode::New,
-                    &[first.into(), Segment::EMPTY, second.into()],
-                    now,
-                )
+                session.put(&shared.objects[*object].key, Mode::New, &segments, now)
             }
+            &mut Plan::Set { cell, version } => {
+                let cell = &mut shared.cells[cell];
+                cell.begun[version] = true;
+                let segments = [Segment::from(cell.versions[version].as_slice())];
+                session.put(&cell.key, Mode::Replace, &segments, now)
+            }
+            &mut Plan::Read { cell, whole } => session.get(&shared.cells[cell].key, whole, now),
             &mut Plan::Get {
                 object,
                 forged,
@@ -337,12 +281,7 @@ impl ClientConnection {
         used
     }
 
-    pub(crate) fn write(
-        &mut self,
-        pipe: &mut Pipe,
-        shared: &mut Shared,
-        random: &mut Random,
-    ) -> bool {
+    pub(crate) fn write(&mut self, pipe: &mut Pipe, shared: &Shared, random: &mut Random) -> bool {
         if !self.said.is_empty() {
             let sent = pipe.write(&self.said);
             self.said.drain(..sent);
@@ -365,10 +304,11 @@ impl ClientConnection {
                     .running
                     .get_mut(&chunk.stream)
                     .expect("its owner is there");
-                let Plan::Put { object, races } = running.plan else {
-                    panic!("a chunk of something else");
+                let (content, races) = match running.plan {
+                    Plan::Put { object, races } => (&shared.objects[object].content, races),
+                    Plan::Set { cell, version } => (&shared.cells[cell].versions[version], false),
+                    _ => panic!("a chunk of something else"),
                 };
-                let content = Arc::clone(&shared.objects[object].content);
                 let start = usize::try_from(chunk.body.start).expect("within the object");
                 let end = usize::try_from(chunk.body.end).expect("within the object");
                 let part = &content[start..end];
@@ -402,113 +342,5 @@ impl ClientConnection {
             self.violation = Some(violation);
             self.is_lost = true;
         }
-    }
-}
-
-/// All bytes of an object are there.
-fn received_whole(running: &Running, shared: &mut Shared) {
-    if !shared.is_trusting {
-        return;
-    }
-    let (bytes, len, sum) = running.body.as_ref().expect("a body that was found");
-    assert_eq!(
-        bytes.len(),
-        *len,
-        "an object of another length than was announced"
-    );
-    if running.sum.finish() == *sum {
-        got(running, bytes, shared);
-    } else {
-        shared.tally.corrupted += 1;
-    }
-}
-
-fn got(running: &Running, bytes: &[u8], shared: &mut Shared) {
-    let Plan::Get { object, forged, .. } = running.plan else {
-        panic!("an object for somebody who asked for none");
-    };
-    let object = &shared.objects[object];
-    assert!(!forged, "an object for a forged key");
-    assert!(
-        bytes == object.content.as_slice(),
-        "other bytes than were put"
-    );
-    assert!(
-        !object.must_be_gone(running.begun),
-        "an object that was evicted"
-    );
-    shared.tally.got += 1;
-}
-
-fn replied(running: Running, reply: &Reply<'_>, shared: &mut Shared, again: &mut VecDeque<Plan>) {
-    let step = shared.step;
-    if !shared.is_trusting {
-        return;
-    }
-    match (&running.plan, reply) {
-        (Plan::Put { object, .. }, Reply::Refused { refusal, .. }) => {
-            shared.objects[*object].failed = Some(step);
-            let is_late = shared.objects[*object].evict_begun.is_some();
-            assert!(*refusal != Refusal::Forbidden || is_late, "the key was new");
-            shared.tally.refused += 1;
-        }
-        (Plan::Undo(_), Reply::Refused { .. }) => again.push_back(running.plan),
-        (_, Reply::Refused { refusal, .. }) => {
-            assert_ne!(*refusal, Refusal::Cancelled, "nobody gave it up");
-            shared.tally.refused += 1;
-        }
-        (&Plan::Put { object, races }, Reply::Done) => {
-            assert!(!races, "stored, although it changed while it was sent");
-            shared.objects[object].stored = Some(step);
-            shared.tally.put += 1;
-        }
-        (&Plan::Get { .. }, Reply::Object { sum, bytes }) => {
-            if Sum::of(bytes) == *sum {
-                got(&running, bytes, shared);
-            } else {
-                shared.tally.corrupted += 1;
-            }
-        }
-        (&Plan::Get { object, forged, .. }, Reply::Elsewhere { len }) => {
-            assert_eq!(*len, shared.objects[object].content.len() as u64);
-            again.push_back(Plan::Get {
-                object,
-                forged,
-                whole: true,
-            });
-        }
-        (
-            &(Plan::Get {
-                object,
-                forged: false,
-                ..
-            }
-            | Plan::Exists { object }),
-            Reply::Absent,
-        ) => {
-            let object = &shared.objects[object];
-            assert!(!object.must_be_there(running.begun), "an object is missing");
-            shared.tally.absent += 1;
-        }
-        (&Plan::Get { forged: true, .. }, Reply::Absent) => shared.tally.absent += 1,
-        (&Plan::Exists { object }, Reply::Present { len }) => {
-            let object = &shared.objects[object];
-            assert_eq!(*len, object.content.len() as u64);
-            assert!(
-                !object.must_be_gone(running.begun),
-                "an object that was evicted"
-            );
-            shared.tally.got += 1;
-        }
-        (&Plan::Evict { object }, Reply::Done) => {
-            let object = &mut shared.objects[object];
-            // One that came before the put, or while it was under way, says nothing.
-            if object.stored.is_some_and(|stored| stored < running.begun) {
-                object.evicted.get_or_insert(step);
-            }
-        }
-        (Plan::Undo(_), Reply::Done) => shared.tally.undone += 1,
-        (Plan::Status, Reply::Report(report)) => assert_eq!(report.entries().count(), 1),
-        (plan, reply) => panic!("{reply:?} answers {plan:?}"),
     }
 }

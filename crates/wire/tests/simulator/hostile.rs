@@ -12,10 +12,12 @@ use proxystore_wire::{
 };
 
 use crate::{
-    client::{ClientConnection, Plan, Shared, Tally},
+    client::ClientConnection,
     objects::Object,
+    outcome::{Plan, Shared},
     pipe::Pipe,
     random::Random,
+    tally::Tally,
 };
 
 /// All that a stranger who knows the secret can do but clear the node, which is then gone for
@@ -194,6 +196,7 @@ pub(crate) fn node(seed: u64) {
         objects: (0..6)
             .map(|index| Object::new(index * 700, &mut random))
             .collect(),
+        cells: Vec::new(),
         step: 0,
         now: Instant::now(),
         tally: Tally::default(),
@@ -248,7 +251,7 @@ pub(crate) fn node(seed: u64) {
             }
             3 | 4 if is_greeted => attacker.write(&mut down, &mut random),
             5 => {
-                client.write(&mut up, &mut shared, &mut random);
+                client.write(&mut up, &shared, &mut random);
             }
             6 if !client.is_lost => {
                 client.read(&mut down, &mut shared, &mut again, &mut random);

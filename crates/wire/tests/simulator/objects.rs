@@ -22,18 +22,9 @@ pub(crate) struct Object {
 
 impl Object {
     pub(crate) fn new(len: usize, random: &mut Random) -> Self {
-        let mut content = random.bytes::<64>().to_vec();
-        while content.len() < len {
-            let more = content.len().min(len - content.len());
-            content.extend_from_within(..more);
-        }
-        content.truncate(len);
         Self {
-            key: ObjectKey {
-                id: random.bytes(),
-                capability: random.bytes(),
-            },
-            content: Arc::new(content),
+            key: any_key(random),
+            content: any_content(len, random),
             stored: None,
             failed: None,
             evict_begun: None,
@@ -50,4 +41,51 @@ impl Object {
     pub(crate) fn must_be_gone(&self, begun: u64) -> bool {
         self.evicted.is_some_and(|evicted| evicted < begun)
     }
+}
+
+/// An object that is replaced again and again, by anybody.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) key: ObjectKey,
+    /// All that it will ever be.
+    pub(crate) versions: Vec<Arc<Vec<u8>>>,
+    /// Which of them somebody began to put.
+    pub(crate) begun: Vec<bool>,
+    /// When one was stored first.
+    pub(crate) stored: Option<u64>,
+}
+
+impl Cell {
+    pub(crate) fn new(lens: &[usize], random: &mut Random) -> Self {
+        let versions = lens.iter().map(|&len| any_content(len, random));
+        Self {
+            versions: versions.collect(),
+            begun: vec![false; lens.len()],
+            key: any_key(random),
+            stored: None,
+        }
+    }
+
+    /// Whether these bytes are something that somebody put.
+    pub(crate) fn may_be(&self, bytes: &[u8]) -> bool {
+        let mut all = self.versions.iter().zip(&self.begun);
+        all.any(|(version, begun)| *begun && version.as_slice() == bytes)
+    }
+}
+
+fn any_key(random: &mut Random) -> ObjectKey {
+    ObjectKey {
+        id: random.bytes(),
+        capability: random.bytes(),
+    }
+}
+
+fn any_content(len: usize, random: &mut Random) -> Arc<Vec<u8>> {
+    let mut content = random.bytes::<64>().to_vec();
+    while content.len() < len {
+        let more = content.len().min(len - content.len());
+        content.extend_from_within(..more);
+    }
+    content.truncate(len);
+    Arc::new(content)
 }

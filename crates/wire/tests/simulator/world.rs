@@ -1,24 +1,21 @@
-//! Everything together: who acts next, what goes wrong, and what must hold in the end.
+//! Everything together: who acts next, and what goes wrong.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+mod setup;
+mod verdict;
 
-use proxystore_wire::{Limits, Violation, handshake::Authentication};
+use std::{collections::VecDeque, time::Duration};
+
+use proxystore_wire::{Limits, handshake::Authentication};
 
 use crate::{
-    client::{ClientConnection, Plan, Shared, Tally},
+    client::ClientConnection,
     hostile::Attacker,
-    node::{NodeConnection, Storage},
-    objects::Object,
+    node::NodeConnection,
+    outcome::{Plan, Shared},
     pipe::Pipe,
     random::Random,
-};
-
-const SECRET: Authentication<'static> = Authentication::Secret {
-    secret: b"known to all but strangers",
-    binding: b"127.0.0.1:1 127.0.0.1:2",
+    storage::Storage,
+    tally::Tally,
 };
 
 /// What goes wrong, apart from everything being slow.
@@ -80,151 +77,7 @@ pub(crate) struct World {
     is_straight: bool,
 }
 
-fn limits(random: &mut Random) -> Limits {
-    let mut up_to = |most: usize| u32::try_from(random.below(most)).expect("small");
-    Limits {
-        streams: up_to(12) + 1,
-        inline: up_to(2000),
-        chunk: 1024 + up_to(8000),
-        credit: 1024 + up_to(16_000),
-        window: 4096 + up_to(30_000),
-    }
-}
-
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let trouble = match random.below(8) {
-            0 => Trouble::Nothing,
-            1 => Trouble::Flips,
-            2 => Trouble::Jumps,
-            3 => Trouble::Drains,
-            4 => Trouble::Attacks,
-            5 => Trouble::Everything,
-            _ => Trouble::Cuts,
-        };
-        let objects: Vec<_> = (0..random.between(1, 12))
-            .map(|_| {
-                let len = match random.below(6) {
-                    0 => 0,
-                    1 | 2 => random.below(200),
-                    3 | 4 => random.below(4000),
-                    _ => random.below(60_000),
-                };
-                Object::new(len, &mut random)
-            })
-            .collect();
-        let count = objects.len();
-        let clients = (0..random.between(1, 4)).map(|_| Client {
-            plans: VecDeque::new(),
-            limits: limits(&mut random),
-            troubles: 3,
-        });
-        let mut clients: Vec<_> = clients.collect();
-        for object in 0..count {
-            let races = random.once_in(10);
-            let client = random.below(clients.len());
-            clients[client].plans.push_back(Plan::Put { object, races });
-        }
-        for client in &mut clients {
-            for _ in 0..random.between(1, 20) {
-                let object = random.below(count);
-                let plan = match random.below(12) {
-                    0 => Plan::Status,
-                    1 | 2 => Plan::Exists { object },
-                    3 => Plan::Evict { object },
-                    4 => Plan::Get {
-                        object,
-                        forged: true,
-                        whole: true,
-                    },
-                    _ => Plan::Get {
-                        object,
-                        forged: false,
-                        whole: random.once_in(2),
-                    },
-                };
-                let puts = client.plans.len().min(random.below(4));
-                let at = random.between(puts, client.plans.len() + 1);
-                client.plans.insert(at, plan);
-            }
-        }
-        let budget = if random.once_in(3) {
-            random.below(50_000)
-        } else {
-            1 << 30
-        };
-        let authentication = if random.once_in(2) {
-            SECRET
-        } else {
-            Authentication::Transport
-        };
-        Self {
-            trouble,
-            is_calm: false,
-            storage: Storage::new(budget),
-            node_limits: limits(&mut random),
-            authentication,
-            clients,
-            lines: Vec::new(),
-            attacks: Vec::new(),
-            orphans: Vec::new(),
-            shared: Shared {
-                objects,
-                step: 0,
-                now: Instant::now(),
-                tally: Tally::default(),
-                is_trusting: true,
-            },
-            cut: None,
-            is_straight: false,
-            random,
-        }
-    }
-
-    /// One client that does everything once; its first connection may be cut.
-    pub(crate) fn straight(seed: u64, cut: Option<(bool, usize)>) -> Self {
-        let mut world = Self::new(seed);
-        world.trouble = Trouble::Nothing;
-        world.authentication = SECRET;
-        world.storage = Storage::new(1 << 30);
-        let small = Limits {
-            streams: 4,
-            inline: 300,
-            chunk: 1024,
-            credit: 1024,
-            window: 4096,
-        };
-        world.node_limits = small;
-        let random = &mut world.random;
-        world.shared.objects = [0, 250, 2500].map(|len| Object::new(len, random)).into();
-        let mut plans = VecDeque::new();
-        for object in 0..3 {
-            plans.push_back(Plan::Put {
-                object,
-                races: false,
-            });
-        }
-        for object in 0..3 {
-            plans.push_back(Plan::Get {
-                object,
-                forged: false,
-                whole: true,
-            });
-            plans.push_back(Plan::Exists { object });
-        }
-        plans.push_back(Plan::Status);
-        plans.push_back(Plan::Evict { object: 1 });
-        world.clients = vec![Client {
-            plans,
-            limits: small,
-            troubles: 0,
-        }];
-        world.cut = cut;
-        world.is_straight = true;
-        world
-    }
-
     /// Runs to the end and says how many bytes went up and down the first connection.
     pub(crate) fn run_straight(mut self) -> (usize, usize) {
         self.is_calm = true;
@@ -343,7 +196,8 @@ impl World {
         let wants_bulk = match &plan {
             _ if self.is_straight => false,
             Plan::Put { object, .. } => self.shared.objects[*object].content.len() > 1000,
-            Plan::Get { whole, .. } => *whole,
+            Plan::Set { cell, version } => self.shared.cells[*cell].versions[*version].len() > 1000,
+            Plan::Get { whole, .. } | Plan::Read { whole, .. } => *whole,
             _ => false,
         };
         let line = self.lines.iter_mut().find(|line| {
@@ -538,95 +392,5 @@ impl World {
             }
         }
         self.lines.len() < before
-    }
-
-    /// Peers that keep to the protocol accuse each other of nothing, unless the clock jumps or bits
-    /// flip.
-    fn check_violations(&mut self, line: &Line) {
-        for violation in [line.client.violation, line.node.violation]
-            .into_iter()
-            .flatten()
-        {
-            let is_silent = matches!(violation, Violation::Silent(_));
-            self.shared.tally.silent += u64::from(is_silent);
-            let flips = self.trouble == Trouble::Flips;
-            let jumps = matches!(self.trouble, Trouble::Jumps | Trouble::Everything);
-            assert!(flips || (is_silent && jumps), "{violation}");
-        }
-        let refused = line.client.refused.is_some() || line.node.refused.is_some();
-        assert!(
-            !refused || self.trouble == Trouble::Flips,
-            "a handshake failed"
-        );
-    }
-
-    /// What was put is there, what was not is not, and nothing is held for nobody.
-    fn check_the_end(&mut self) {
-        for line in &mut self.lines {
-            line.node.lose(&mut self.storage);
-        }
-        for Object {
-            key,
-            content,
-            stored,
-            failed,
-            evict_begun,
-            evicted,
-        } in &self.shared.objects
-        {
-            let held = self.storage.holds(key);
-            if let Some(bytes) = held {
-                assert!(bytes == content.as_slice(), "the node holds other bytes");
-            }
-            assert!(stored.is_none() || failed.is_none());
-            assert!(stored.is_some() || failed.is_some(), "a put never ended");
-            assert!(
-                failed.is_none() || held.is_none(),
-                "something stayed of a put that failed"
-            );
-            assert!(
-                evicted.is_none() || held.is_none(),
-                "something stayed of an evicted object"
-            );
-            if stored.is_some() && evict_begun.is_none() {
-                assert!(held.is_some(), "an object is gone");
-            }
-        }
-        let (used, objects) = self.storage.usage();
-        assert_eq!(used, objects, "room is reserved for nobody");
-        // Attackers may have put something of their own.
-        if self.trouble != Trouble::Attacks && self.trouble != Trouble::Everything {
-            assert!(self.storage.len() <= self.shared.objects.len());
-        }
-    }
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: &Self) {
-        for (sum, number) in self.numbers().into_iter().zip({ *other }.numbers()) {
-            *sum += *number;
-        }
-    }
-
-    fn numbers(&mut self) -> [&mut u64; 10] {
-        [
-            &mut self.put,
-            &mut self.got,
-            &mut self.absent,
-            &mut self.refused,
-            &mut self.cancelled,
-            &mut self.lost,
-            &mut self.corrupted,
-            &mut self.undone,
-            &mut self.violations,
-            &mut self.silent,
-        ]
-    }
-
-    /// Every way to end occurs so often that a check of it means something.
-    pub(crate) fn assert_everything_happened(mut self) {
-        let all = self.numbers().map(|number| *number);
-        assert!(all.into_iter().all(|number| number >= 10), "{self:?}");
-        eprintln!("{self:?}");
     }
 }

@@ -17,6 +17,15 @@ use proxystore_wire::{
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
+/// Limits that short objects reach.
+pub(crate) const SMALL: Limits = Limits {
+    streams: 8,
+    inline: 100,
+    chunk: 1024,
+    credit: 2048,
+    window: 4096,
+};
+
 pub(crate) fn key(number: u8) -> ObjectKey {
     ObjectKey {
         id: [number; 16],
