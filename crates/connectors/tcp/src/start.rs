@@ -14,10 +14,13 @@ use proxystore_fork::PerProcess;
 use proxystore_node::{Node, NodeError, place::Owner};
 use proxystore_stream::Address;
 
-use crate::{config::Options, error::TcpError};
+use crate::{config::Options, error::TcpError, report::report};
 
 /// How long a node that is stopped lets its clients finish.
 const STOPPING: Duration = Duration::from_secs(1);
+
+/// How long whoever has the port may take to show that it is a node.
+const ANSWERING: Duration = Duration::from_secs(5);
 
 /// The program that starts daemons, unless the environment names another.
 const PROGRAM: &str = "proxystore-node";
@@ -63,6 +66,9 @@ pub(crate) fn in_this_process(options: &Options) -> Result<Option<Arc<Started>>,
     let node = match Node::start(options.node()) {
         Ok(node) => node,
         Err(NodeError::AlreadyRunning { .. } | NodeError::NotHere { .. }) => return Ok(None),
+        // One of this user's whose directory of sockets is another, or of somebody who shares the
+        // secret.
+        Err(NodeError::PortInUse { .. }) if answers(options) => return Ok(None),
         Err(error) => return Err(Error::from(error).into()),
     };
     let port = match node.address() {
@@ -79,6 +85,15 @@ pub(crate) fn in_this_process(options: &Options) -> Result<Option<Arc<Started>>,
     });
     nodes.insert(address, Arc::clone(&started));
     Ok(Some(started))
+}
+
+/// Whether a node is there that lets this process in.
+fn answers(options: &Options) -> bool {
+    let options = Options {
+        timeout: options.timeout.min(ANSWERING),
+        ..options.clone()
+    };
+    report(&options).is_ok()
 }
 
 impl Started {
