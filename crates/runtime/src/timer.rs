@@ -9,8 +9,12 @@ use std::{
 };
 
 use proxystore_core::Deadline;
+use tokio::runtime::Handle;
 
-use crate::colour::{self, Colour, colour};
+use crate::{
+    colour::{self, Colour, colour},
+    shared,
+};
 
 /// The slowest transfer, in bytes per second, that is not given up.
 const SLOWEST: u64 = 1_000_000;
@@ -42,10 +46,20 @@ impl Future for Sleep {
                 Poll::Pending
             }
             Colour::Shared => {
-                let timer = self
-                    .timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-                timer.as_mut().poll(context)
+                if self.timer.is_none() {
+                    // A task of another executor has no clock of its own. Without threads for one
+                    // there is no shared runtime either, so nothing else is waited for.
+                    let current = Handle::try_current().ok();
+                    let Some(handle) = current.or_else(|| shared::handle().ok()) else {
+                        return Poll::Ready(());
+                    };
+                    let _entered = handle.enter();
+                    self.timer = Some(Box::pin(tokio::time::sleep_until(at.into())));
+                }
+                match &mut self.timer {
+                    Some(timer) => timer.as_mut().poll(context),
+                    None => Poll::Pending,
+                }
             }
         }
     }
