@@ -72,7 +72,11 @@ impl Connection {
             match written {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Err(self.lose(error)),
-                Poll::Pending => return Ok(Flushed::Blocked),
+                Poll::Pending => {
+                    // Whoever looks next tries again: this caller may be gone by then.
+                    self.lock().unsent = true;
+                    return Ok(Flushed::Blocked);
+                }
             }
             // Whoever queued something meanwhile has found the writer taken.
             if !self.lock().unsent {
