@@ -1,0 +1,126 @@
+"""Processes that end, or are interrupted, with operations under way."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+
+import pytest
+
+from tests.support.interpreter import run_program
+
+PREPARE = """
+    import asyncio, os, signal, sys, threading
+    import uvloop
+    from proxystore.connectors.file import FileConnector
+    from proxystore.connectors.redis import RedisConnector, RedisKey
+    from proxystore.store import Store
+    from proxystore.store.utils import aresolve, resolve_async
+
+    directory, port, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    run = {'asyncio': asyncio.run, 'uvloop': uvloop.run}[kind]
+    silent = RedisConnector('127.0.0.1', port)
+    files = FileConnector(directory, clear=False)
+    store = Store('store', silent, register=True)
+"""
+
+ENDINGS = {
+    'the main coroutine returns': """
+        async def main():
+            futures = [silent.aget(RedisKey('x')) for _ in range(100)]
+            futures += [silent.aput(bytearray(1 << 20)), files.aput(bytearray(32 << 20))]
+            await asyncio.sleep(0.01)
+        run(main())
+    """,
+    'the loop is left as it is': """
+        import warnings
+        loop = asyncio.new_event_loop()
+        async def main():
+            global futures
+            futures = [silent.aget(RedisKey('x')), files.aput(bytearray(32 << 20))]
+            await asyncio.sleep(0.01)
+        loop.run_until_complete(main())
+        warnings.simplefilter('ignore')
+    """,
+    'a loop runs in a daemon thread': """
+        begun = threading.Event()
+        async def main():
+            while True:
+                futures = [silent.aget(RedisKey('x')), files.aput(bytearray(8 << 20))]
+                begun.set()
+                await asyncio.wait(futures, timeout=0.01)
+        threading.Thread(target=lambda: run(main()), daemon=True).start()
+        begun.wait()
+    """,
+    'objects were asked for in advance': """
+        proxies = [store.proxy_from_key(RedisKey('x')) for _ in range(100)]
+        for proxy in proxies:
+            resolve_async(proxy)
+    """,
+    'exit is called by a task': """
+        async def main():
+            futures = [silent.aget(RedisKey('x')), files.aput(bytearray(32 << 20))]
+            await asyncio.sleep(0.01)
+            sys.exit(0)
+        run(main())
+    """,
+}
+
+
+@pytest.mark.parametrize('kind', ['asyncio', 'uvloop'])
+@pytest.mark.parametrize('ending', ENDINGS)
+def test_a_process_ends_with_operations_under_way(ending, kind, silent, tmp_path) -> None:
+    program = _program(PREPARE, ENDINGS[ending])
+    started = time.monotonic()
+    done = run_program(program, str(tmp_path), str(silent.port), kind, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    # Far less than the minute after which the requests would end by themselves.
+    assert time.monotonic() - started < 40
+
+
+INTERRUPTED = {
+    'a get': 'await silent.aget(RedisKey("x"))',
+    'a gather': 'await asyncio.gather(*[silent.aget(RedisKey("x")) for _ in range(100)])',
+    'a proxy': 'await aresolve(store.proxy_from_key(RedisKey("x")))',
+    'a put': 'await store.aput(bytes(1 << 20))',
+}
+
+
+@pytest.mark.parametrize('kind', ['asyncio', 'uvloop'])
+@pytest.mark.parametrize('what', INTERRUPTED)
+def test_ctrl_c_interrupts(what, kind, silent, tmp_path) -> None:
+    program = _program(
+        PREPARE,
+        f"""
+        async def main():
+            {INTERRUPTED[what]}
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            run(main())
+        except KeyboardInterrupt:
+            print('interrupted')
+        """,
+    )
+    done = run_program(program, str(tmp_path), str(silent.port), kind, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'interrupted\n', '')
+
+
+def test_ctrl_c_interrupts_who_waits_for_what_was_asked_for_in_advance(silent, tmp_path) -> None:
+    program = _program(
+        PREPARE,
+        """
+        proxy = store.proxy_from_key(RedisKey('x'))
+        resolve_async(proxy)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            len(proxy)
+        except KeyboardInterrupt:
+            print('interrupted')
+        """,
+    )
+    done = run_program(program, str(tmp_path), str(silent.port), 'asyncio', timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'interrupted\n', '')
+
+
+def _program(*parts: str) -> str:
+    return '\n'.join(textwrap.dedent(part) for part in parts)
