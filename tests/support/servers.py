@@ -18,12 +18,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import redis
-
-from tests.support.certificates import Authority
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import redis
+    from tests.support.certificates import Authority
 
 HOST = '127.0.0.1'
 PASSWORD = 'p4ss w0rd/@:'
@@ -187,6 +186,9 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         """A client of redis-py, over the Unix socket, to look at what the server holds."""
+        # Benchmarks start servers where there is no redis-py.
+        import redis
+
         return redis.Redis(unix_socket_path=self.socket_path, **options)
 
     def wait_for_log(self, text: str) -> None:
@@ -380,4 +382,6 @@ class Servers:
     @property
     def authority(self) -> Authority:
         """Who issues the certificates of the servers, and of their clients."""
+        from tests.support.certificates import Authority
+
         return Authority(self.directory / 'certificates')

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import redis
-
 from proxystore import _native
 from proxystore.conformance import Subject
 from proxystore.connectors.file import FileKey

@@ -92,7 +92,7 @@ def test_a_server_that_answers_nothing(server: RedisServer, operation: str) -> N
         with server.paused():
             with pytest.raises(ConnectorTimeoutError, match=str(server.port)) as caught:
                 OPERATIONS[operation](connector, key)
-            assert f"operation={operation.removesuffix('_batch')}" in str(caught.value)
+            assert f'operation={operation.removesuffix("_batch")}' in str(caught.value)
         assert connector.get(connector.put(b'after')) == b'after'
 
 
@@ -235,7 +235,7 @@ def test_a_certificate_that_has_expired(servers: Servers) -> None:
 
 def test_a_client_without_the_certificate_that_the_server_wants(servers: Servers) -> None:
     server = servers['mutual-tls']
-    with pytest.raises(ConnectorPermissionError, match='(?i)certificate'):
+    with pytest.raises(ConnectorPermissionError, match=r'(?i)certificate'):
         RedisConnector(**server.address, tls_ca=servers.authority.certificate).put(b'x')
 
 
