@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from proxystore.connectors.shm import ShmConnector
+from proxystore.connectors.tcp import TCPConnector
 from proxystore.store import Store
 from proxystore.utils.data import bytes_to_readable
 
@@ -138,11 +139,17 @@ def main() -> None:
     consumer = context.Process(target=consume, args=(theirs,), name='consumer')
     consumer.start()
     theirs.close()
-    with Store('demo', ShmConnector('demo', hold=0), register=True) as store:
-        print(f'Two processes, {REPEATS} exchanges each way through {store.connector!r}.\n')
-        show([measure(ours, store, job) for job in jobs()])
-        ours.send(None)
-        consumer.join()
+    everything = jobs()
+    for name, connector in (
+        ('memory that both share', ShmConnector('demo', hold=0)),
+        ('a node, as between two hosts', TCPConnector(port=0, unix=False)),
+    ):
+        with Store(f'demo through {name}', connector, register=True) as store:
+            print(f'Two processes, {REPEATS} exchanges each way through {name}.\n')
+            show([measure(ours, store, job) for job in everything])
+            print()
+    ours.send(None)
+    consumer.join()
     if consumer.exitcode != 0:
         sys.exit(f'the consumer failed with exit code {consumer.exitcode}')
 

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 IN_PYTHON = {'local'}
 #: Connectors that only exist in Python.
 ONLY_IN_PYTHON = {'multi'}
+#: How the classes of a connector are named, if not by its kind.
+TITLES = {'tcp': 'TCP'}
 
 NATIVE = [row['kind'] for row in _native.connectors()]
 ALL = sorted({*NATIVE, *ONLY_IN_PYTHON})
@@ -32,11 +34,11 @@ def test_every_crate_of_a_connector_stands_in_the_table() -> None:
 @pytest.mark.parametrize('kind', ALL)
 def test_a_connector_has_its_python_class_and_key(kind: str) -> None:
     module = importlib.import_module(f'proxystore.connectors.{kind}')
-    name = f'{kind.capitalize()}Connector'
-    connector = getattr(module, name, None)
-    assert connector is not None, f'add {name} to python/proxystore/connectors/{kind}.py'
-    key = getattr(module, f'{kind.capitalize()}Key', None)
-    assert key is not None, f'add {kind.capitalize()}Key to proxystore.connectors.{kind}'
+    title = TITLES.get(kind, kind.capitalize())
+    connector = getattr(module, f'{title}Connector', None)
+    assert connector is not None, f'add {title}Connector to proxystore.connectors.{kind}'
+    key = getattr(module, f'{title}Key', None)
+    assert key is not None, f'add {title}Key to proxystore.connectors.{kind}'
     assert hasattr(key, '_fields'), 'keys are named tuples'
     if kind in NATIVE and kind not in IN_PYTHON:
         assert issubclass(connector, NativeConnector)
@@ -60,7 +62,8 @@ def test_a_connector_has_its_documentation(kind: str) -> None:
 
 @pytest.mark.parametrize('kind', ALL)
 def test_the_readme_lists_the_connector(kind: str) -> None:
-    assert f'`{kind.capitalize()}Connector`' in (ROOT / 'README.md').read_text()
+    title = TITLES.get(kind, kind.capitalize())
+    assert f'`{title}Connector`' in (ROOT / 'README.md').read_text()
 
 
 def test_the_stub_names_what_the_extension_has() -> None:

@@ -21,6 +21,8 @@ from proxystore.connectors.local import LocalConnector, LocalKey
 from proxystore.connectors.multi import MultiConnector, MultiKey, Policy
 from proxystore.connectors.shm import ShmConnector, ShmKey
 from tests.connectors.redis.support import UNTESTABLE, RedisSubject
+from tests.connectors.tcp.support import UNTESTABLE as UNTESTABLE_IN_NODES
+from tests.connectors.tcp.support import TcpSubject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,6 +195,7 @@ SUBJECTS: dict[str, tuple[type[Any], set[str]]] = {
         # Damage is done by its own tests, which know where in the files things are.
         {'half-written-object-is-an-error', 'truncated-object-is-an-error'},
     ),
+    'tcp': (TcpSubject, UNTESTABLE_IN_NODES),
 }
 
 

@@ -41,7 +41,7 @@ pub(crate) fn from_python(py: Python<'_>, error: PyErr) -> Error {
 }
 
 /// The classes that stand for one kind each, in both directions.
-const KINDS: [(&str, ErrorKind); 9] = [
+const KINDS: [(&str, ErrorKind); 10] = [
     ("ConnectorClosedError", ErrorKind::Closed),
     ("ConnectorConfigError", ErrorKind::InvalidConfig),
     ("ConnectorKeyError", ErrorKind::InvalidKey),
@@ -50,6 +50,7 @@ const KINDS: [(&str, ErrorKind); 9] = [
     ("ConnectorUnavailableError", ErrorKind::Unavailable),
     ("InternalError", ErrorKind::Internal),
     ("ObjectCorruptedError", ErrorKind::Corrupted),
+    ("ObjectTooLargeError", ErrorKind::TooLarge),
     ("UnsupportedOperationError", ErrorKind::Unsupported),
 ];
 

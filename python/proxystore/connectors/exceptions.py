@@ -89,5 +89,9 @@ class ObjectCorruptedError(ConnectorError):
     """The bytes that were found are not the bytes that were put."""
 
 
+class ObjectTooLargeError(ConnectorError, ValueError):
+    """The object is larger than the connector can take."""
+
+
 class UnsupportedOperationError(ConnectorError, NotImplementedError):
     """The connector does not offer this operation."""

@@ -1,0 +1,186 @@
+"""The Redis connector beside redis-benchmark, the bare protocol and the original.
+
+Usage: python -m benches.python.redis
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from benches.python.harness import UPSTREAM, Contender, Row, answer, compete, table
+from benches.python.network import LARGE, SMALL, contender, floor, free_port, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEDIUM = 10**6
+HUGE = 10**9
+#: How many times redis-benchmark's time, or the bare protocol's, ours may take.
+BARS = {SMALL: 1.5, MEDIUM: 1.15, LARGE: 1.15}
+#: Milliseconds that a store may take to put and get an array of 100 MB.
+ARRAY_BAR = 220
+
+
+@contextmanager
+def server(*options: str) -> Iterator[int]:
+    """A Redis server that keeps nothing on disk, and its port."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        command = ['redis-server', '--port', str(port), '--save', '', '--dir', directory]
+        process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+        if process.stdout is None:
+            raise RuntimeError('the process has no pipe')
+        try:
+            for line in process.stdout:
+                if 'Ready to accept' in line:
+                    break
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def ours(port: int, size: int) -> None:
+    """Measure our connector."""
+    from proxystore.connectors.redis import RedisConnector
+
+    serve(RedisConnector('127.0.0.1', port), size)
+
+
+def original(port: int, size: int) -> None:
+    """Measure the original's."""
+    from proxystore.connectors.redis import RedisConnector
+
+    serve(RedisConnector('127.0.0.1', port), size)
+
+
+def arrays(port: int) -> None:
+    """Measure a store of arrays of 100 MB; runs over ours and over the original."""
+    import numpy as np
+
+    from proxystore.connectors.redis import RedisConnector
+    from proxystore.store import Store
+
+    store = Store('arrays', RedisConnector('127.0.0.1', port), cache_size=0)
+    array = np.ones(LARGE // 8)
+
+    def both() -> float:
+        start = time.perf_counter_ns()
+        key = store.put(array)
+        store.get(key)
+        took = time.perf_counter_ns() - start
+        store.evict(key)
+        return took
+
+    answer({'both': both})
+
+
+def benchmark(port: int, size: int) -> dict[str, float]:
+    """Nanoseconds that redis-benchmark takes for a SET and a GET, one after the other."""
+    count = 50_000 if size <= SMALL else 3_000
+    command = ['redis-benchmark', '-p', str(port), '-c', '1', '-d', str(size), '-n', str(count)]
+    done = subprocess.run(
+        [*command, '-t', 'set,get', '--csv'], check=True, capture_output=True, text=True
+    )
+    rows = csv.DictReader(io.StringIO(done.stdout))
+    return {{'SET': 'put', 'GET': 'get'}[row['test']]: 1e9 / float(row['rps']) for row in rows}
+
+
+@contextmanager
+def contenders(port: int, size: int) -> Iterator[dict[str, Contender]]:
+    """Everybody who moves objects of one size."""
+    with ExitStack() as stack:
+        yield {
+            'ours': stack.enter_context(contender(f'redis.ours({port}, {size})')),
+            'original': stack.enter_context(
+                contender(f'redis.original({port}, {size})', python=UPSTREAM)
+            ),
+            'bare': stack.enter_context(floor(size, ['set', 'get'], port)),
+        }
+
+
+def sized_rows() -> list[Row]:
+    """100 bytes, 1 MB and 100 MB."""
+    rows = []
+    names = {SMALL: '100 B', MEDIUM: '1 MB', LARGE: '100 MB'}
+    for size, limit in BARS.items():
+        with server() as port, contenders(port, size) as all_:
+            best = compete(all_, rounds=20 if size <= MEDIUM else 6)
+            reference = benchmark(port, size) if size <= MEDIUM else {}
+        for case, bare in (('put', 'set'), ('get', 'get')):
+            found = best[case]
+            bare_time = best[bare]['bare']
+            floor_ = reference.get(case, bare_time)
+            ratio = found['ours'] / floor_
+            others = {'bare protocol': bare_time, 'original': found['original']}
+            if reference:
+                others = {'redis-benchmark': floor_, **others}
+            rows.append(
+                Row(
+                    f'{case} {names[size]}',
+                    found['ours'],
+                    others,
+                    f'<= {limit} x {"redis-benchmark" if reference else "bare protocol"}',
+                    f'{ratio:.2f}',
+                    ratio <= limit,
+                )
+            )
+    return rows
+
+
+def huge_rows() -> list[Row]:
+    """1 GB, which a server with stock limits takes in parts only."""
+    with ExitStack() as stack:
+        port = stack.enter_context(server())
+        large = stack.enter_context(contender(f'redis.ours({port}, {LARGE})'))
+        huge = stack.enter_context(contender(f'redis.ours({port}, {HUGE})'))
+        best = compete({'large': large, 'huge': huge}, rounds=3)
+    rows = []
+    for case in ('put', 'get-kept'):
+        rate = best[case]['large'] * (HUGE / LARGE) / best[case]['huge']
+        rows.append(
+            Row(
+                f'{case.partition("-")[0]} 1 GB in parts',
+                best[case]['huge'],
+                {'10 x 100 MB': best[case]['large'] * 10},
+                '>= 0.9 of the rate of 100 MB',
+                f'{rate:.2f}',
+                rate >= 0.9,
+            )
+        )
+    return rows
+
+
+def array_row() -> Row:
+    """Put and get of an array by a store."""
+    with ExitStack() as stack:
+        port = stack.enter_context(server())
+        all_ = {
+            'ours': stack.enter_context(contender(f'redis.arrays({port})')),
+            'original': stack.enter_context(contender(f'redis.arrays({port})', python=UPSTREAM)),
+        }
+        best = compete(all_, rounds=6)['both']
+    millis = best['ours'] / 1e6
+    return Row(
+        'Store.put and Store.get of an array of 100 MB',
+        best['ours'],
+        {'original': best['original']},
+        f'<= {ARRAY_BAR} ms',
+        f'{millis:.0f} ms',
+        millis <= ARRAY_BAR,
+    )
+
+
+def main() -> str:
+    """Measure everything and lay it out."""
+    return table('Redis', [*sized_rows(), *huge_rows(), array_row()])
+
+
+if __name__ == '__main__':
+    print(main())

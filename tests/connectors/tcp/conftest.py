@@ -1,0 +1,52 @@
+"""Nodes and connectors to them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxystore.connectors.tcp import TCPConnector
+from proxystore.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home and a place for sockets of this test alone; paths of sockets must be short."""
+    home = Path(tempfile.mkdtemp(prefix='tcp-', dir='/tmp'))
+    monkeypatch.setenv('PROXYSTORE_HOME', str(home / 'home'))
+    monkeypatch.setenv('XDG_RUNTIME_DIR', str(home))
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(params=['unix', 'tcp', 'tls'])
+def connector(request: pytest.FixtureRequest, own_home: Path) -> Iterator[TCPConnector]:
+    """A connector whose node is in this process, on each way to it.
+
+    Its secret is a file's that children find whatever their environment is: a fork server has that
+    of whoever started it.
+    """
+    secret = own_home / 'secret'
+    secret.touch(mode=0o600)
+    secret.write_text('what everybody here knows')
+    with TCPConnector(
+        port=0,
+        secret=f'file:{secret}',
+        unix=request.param == 'unix',
+        encrypt=True if request.param == 'tls' else None,
+    ) as connector:
+        yield connector
+
+
+@pytest.fixture
+def store(connector: TCPConnector) -> Iterator[Store[TCPConnector]]:
+    """A store over it, that caches nothing."""
+    with Store('tcp', connector, cache_size=0, register=True) as store:
+        yield store

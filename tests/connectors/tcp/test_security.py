@@ -1,0 +1,168 @@
+"""Who gets in, and who does not."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxystore.connectors.exceptions import (
+    ConnectorConfigError,
+    ConnectorError,
+    ConnectorPermissionError,
+    ConnectorTimeoutError,
+    ConnectorUnavailableError,
+)
+from proxystore.connectors.tcp import TCPConnector
+from proxystore.store import Store
+from tests.support.servers import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = 'a secret of more than sixteen bytes'
+OTHER = 'another one, of sixteen bytes at least'
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv('NODE_SECRET', SECRET)
+    monkeypatch.setenv('OTHER_SECRET', OTHER)
+    return 'env:NODE_SECRET'
+
+
+@pytest.mark.parametrize('encrypt', [None, True])
+def test_another_secret_does_not_get_in(secret: str, encrypt: bool | None) -> None:
+    with TCPConnector(port=0, secret=secret, encrypt=encrypt, unix=False) as node:
+        key = node.put(b'x')
+        options = {**node.config(), 'node': 'join'}
+        with TCPConnector(**{**options, 'secret': SECRET}) as known:
+            assert known.get(key) == b'x'
+        with pytest.raises(ConnectorPermissionError, match='secret') as caught:
+            TCPConnector(**{**options, 'secret': 'env:OTHER_SECRET'}).get(key)
+        assert SECRET not in str(caught.value)
+        assert OTHER not in str(caught.value)
+
+
+def test_the_users_own_secret_serves_no_other_host() -> None:
+    with pytest.raises(ConnectorConfigError, match='secret'):
+        TCPConnector('0.0.0.0', 0).put(b'x')
+
+
+def test_a_short_secret_is_refused() -> None:
+    with pytest.raises(ConnectorError, match='16'):
+        TCPConnector(port=0, secret='hunter2', unix=False).put(b'x')
+
+
+def test_a_secret_that_is_not_there_is_told_by_its_name(tmp_path: Path) -> None:
+    for place in ('env:NO_SUCH_SECRET', f'file:{tmp_path}/absent'):
+        with pytest.raises((ConnectorConfigError, OSError), match=place.partition(':')[2]):
+            TCPConnector(port=0, secret=place).put(b'x')
+
+
+def test_a_literal_secret_stays_in_its_process(secret: str) -> None:
+    with Store('literal', TCPConnector(port=0, secret=SECRET)) as store:
+        proxy = store.proxy([1], populate_target=False)
+        assert SECRET not in repr(store)
+        with pytest.raises(pickle.PicklingError, match='env:NAME'):
+            pickle.dumps(proxy)
+        assert proxy == [1]
+    with Store('named', TCPConnector(port=0, secret=secret)) as store:
+        assert SECRET.encode() not in pickle.dumps(store.proxy([1]))
+
+
+def answer_with(answer: bytes) -> tuple[int, socket.socket]:
+    """A server that greets whoever connects, and its port."""
+    listener = socket.create_server(('127.0.0.1', 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            with peer:
+                peer.settimeout(10)
+                peer.recv(1024)
+                peer.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener.getsockname()[1], listener
+
+
+def test_something_else_at_the_port_is_named() -> None:
+    page = b'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n'
+    for answer, said in ((page, 'web server'), (b'\xff' * 100, 'speak'), (b'', 'connection')):
+        port, listener = answer_with(answer)
+        with (
+            listener,
+            TCPConnector(port=port, node='join', timeout=5) as connector,
+            pytest.raises(ConnectorUnavailableError, match=said),
+        ):
+            connector.exists(connector.new_key())
+
+
+def test_nobody_at_the_port_is_an_error() -> None:
+    port = free_port()
+    with (
+        TCPConnector(port=port, node='join', timeout=5) as connector,
+        pytest.raises(ConnectorUnavailableError, match=str(port)),
+    ):
+        connector.put(b'x')
+
+
+def test_a_name_that_does_not_resolve_is_an_error(secret: str) -> None:
+    host = 'no-such-host.invalid'
+    with (
+        TCPConnector(host, 7337, node='join', secret=secret, timeout=20) as connector,
+        pytest.raises((ConnectorUnavailableError, ConnectorTimeoutError), match=host),
+    ):
+        connector.put(b'x')
+
+
+def test_silence_ends_by_the_timeout() -> None:
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        port = listener.getsockname()[1]
+        with (
+            TCPConnector(port=port, node='join', timeout=0.3) as connector,
+            pytest.raises(ConnectorTimeoutError, match=str(port)),
+        ):
+            connector.put(b'x')
+
+
+def test_a_port_that_somebody_else_has_is_an_error() -> None:
+    port, listener = answer_with(b'x')
+    with listener, pytest.raises(ConnectorUnavailableError, match=str(port)):
+        TCPConnector(port=port, timeout=5).put(b'x')
+
+
+def test_garbage_disturbs_nobody() -> None:
+    with TCPConnector(port=0) as connector:
+        key = connector.put(b'x')
+        address = ('127.0.0.1', connector.config()['port'])
+        for garbage in (b'\0' * 100_000, b'GET / HTTP/1.1\r\n\r\n', b'\x16\x03\x01' * 1000, b'x'):
+            with socket.create_connection(address) as peer:
+                peer.settimeout(10)
+                try:
+                    peer.sendall(garbage)
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(4096):
+                        pass
+                except ConnectionError:
+                    pass
+            assert connector.get(key) == b'x'
+
+
+def test_a_thousand_silent_connections_disturb_nobody() -> None:
+    with TCPConnector(port=0, unix=False) as connector:
+        key = connector.put(b'x')
+        address = ('127.0.0.1', connector.config()['port'])
+        silent = [socket.create_connection(address) for _ in range(1000)]
+        assert connector.get(key) == b'x'
+        with TCPConnector(**{**connector.config(), 'node': 'join'}) as late:
+            assert late.get(key) == b'x'
+        for peer in silent:
+            peer.close()
