@@ -6,18 +6,21 @@ use std::{
     env,
     error::Error,
     io::{BufRead, BufReader, Write, stdin, stdout},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     process::{Child, ChildStdout, Command, ExitCode, Stdio},
+    str::FromStr,
     time::{Duration, Instant},
 };
 
 use proxystore_node::{Node, NodeError, place};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::support::{Answer, MIB, Peer, SECRET, bytes, key, options, port, socket};
 
 /// Says what this process is to do; tests start themselves again with it.
 const ROLE: &str = "NODE_TEST_ROLE";
 const PORT: &str = "NODE_TEST_PORT";
+const DESCRIPTORS: &str = "NODE_TEST_DESCRIPTORS";
 
 type Checked = Result<(), Box<dyn Error>>;
 type Test = fn() -> Checked;
@@ -26,9 +29,10 @@ fn main() -> ExitCode {
     if env::var_os(ROLE).is_some() {
         return serve();
     }
-    let tests: [(&str, Test); 3] = [
+    let tests: [(&str, Test); 4] = [
         ("a_killed_node_makes_room_for_the_next", killed),
         ("one_of_many_processes_is_the_node", racing),
+        ("a_node_without_descriptors_serves_on", exhausted),
         ("a_restarted_node_takes_nothing_of_the_old_one", restarted),
     ];
     let mut outcome = ExitCode::SUCCESS;
@@ -47,10 +51,14 @@ fn main() -> ExitCode {
 /// A process that is a node until its input ends; it says whether it became one.
 fn serve() -> ExitCode {
     let mut options = options();
-    options.port = env::var(PORT)
-        .ok()
-        .and_then(|port| port.parse().ok())
-        .unwrap_or(0);
+    options.port = number(PORT).unwrap_or(0);
+    if let Some(most) = number(DESCRIPTORS) {
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        setrlimit(Resource::Nofile, limit).expect("fewer are always possible");
+    }
     let node = Node::start(options);
     match &node {
         Ok(node) => println!("node {} {}", port(node), socket(node).display()),
@@ -62,6 +70,11 @@ fn serve() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The number in an environment variable.
+fn number<T: FromStr>(variable: &str) -> Option<T> {
+    env::var(variable).ok()?.parse().ok()
+}
+
 struct Process {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -69,8 +82,13 @@ struct Process {
 
 impl Process {
     fn start(port: u16) -> Result<Self, Box<dyn Error>> {
+        Self::start_with(port, &[])
+    }
+
+    fn start_with(port: u16, variables: &[(&str, &str)]) -> Result<Self, Box<dyn Error>> {
         let mut child = Command::new(env::current_exe()?)
             .env(ROLE, "serve")
+            .envs(variables.iter().copied())
             .env(PORT, port.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -168,6 +186,26 @@ fn racing() -> Checked {
         Peer::unix(&place::socket(port)?)?.exists(&key(1))?;
     }
     Ok(())
+}
+
+fn exhausted() -> Checked {
+    let port = free_port()?;
+    // The node needs some itself, so that it runs out of them before it has as many strangers as
+    // it lets in.
+    let mut process = Process::start_with(port, &[(DESCRIPTORS, "28")])?;
+    let line = process.line()?;
+    require(line.starts_with("node "), line)?;
+    let path = place::socket(port)?;
+    let mut known = Peer::unix(&path)?;
+    require(known.put(&key(1), b"x")? == Answer::Done, "not stored")?;
+    let silent = (0..100)
+        .map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)))
+        .collect::<Result<Vec<_>, _>>()?;
+    require(known.exists(&key(1))? == Answer::Present(1), "not there")?;
+    let mut late = Peer::unix(&path)?;
+    require(late.exists(&key(1))? == Answer::Present(1), "not there")?;
+    drop(silent);
+    require(known.exists(&key(1))? == Answer::Present(1), "not there")
 }
 
 fn restarted() -> Checked {

@@ -25,6 +25,8 @@ use crate::place::Claim;
 
 /// How long to wait when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long one takes to leave that had to.
+const LEAVING: Duration = Duration::from_millis(1);
 /// How long to wait before looking once more whether another process is the node.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -101,8 +103,12 @@ impl Listening {
                     Ok(connection) => connection,
                     Err(error) => {
                         tracing::debug!(%error, "a connection was not accepted");
-                        shared.table.make_room();
-                        sleep_until(Instant::now() + PAUSE).await;
+                        let pause = if shared.table.make_room() {
+                            LEAVING
+                        } else {
+                            PAUSE
+                        };
+                        sleep_until(Instant::now() + pause).await;
                         continue;
                     }
                 };

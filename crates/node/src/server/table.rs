@@ -118,9 +118,12 @@ impl Table {
     }
 
     /// Lets the oldest of those go of whom nobody knows who they are: the system has no room for
-    /// more.
-    pub(super) fn make_room(&self) {
-        self.lock().reject_oldest();
+    /// more. Whether there was one.
+    pub(super) fn make_room(&self) -> bool {
+        let mut state = self.lock();
+        let is_one = !state.strangers.is_empty();
+        state.reject_oldest();
+        is_one
     }
 
     /// Asks all connections to finish what is under way, and lets no more in.
