@@ -188,7 +188,7 @@ impl Factory for RedisFactory {
             remote: true,
             verifies: When::Always,
             // The piece that is being sent, and what has arrived.
-            transit_memory: Some(1 << 20),
+            transit_memory: Some(2 << 20),
             ..Capabilities::NONE
         }
     }

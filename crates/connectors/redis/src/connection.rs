@@ -16,6 +16,7 @@ use twox_hash::XxHash3_64;
 use crate::{
     config::Login,
     error::{Mismatch, Reason, RedisError, Refusal},
+    pieces,
     resp::{Command, Decoder, Head, Malformed, Value},
 };
 
@@ -23,8 +24,12 @@ use crate::{
 const STAGING: usize = 64 << 10;
 
 /// The size of a piece of a large object: stays in the second-level cache between being copied,
-/// summed and sent, or received and summed.
-pub(crate) const PIECE: usize = 256 << 10;
+/// summed and sent. Smaller ones make the server take turns with this side more often, which costs
+/// more than it gives.
+const PIECE: usize = 1 << 20;
+
+/// How much is received before it is summed: likewise.
+const RECEIVED: usize = 256 << 10;
 
 /// The most that a reply about the server itself may have, such as the map of a large cluster.
 const LARGEST_REPLY: usize = 16 << 20;
@@ -140,6 +145,7 @@ impl Connection {
 
     /// Notes that it rests from now on.
     pub(crate) fn rest(&mut self) {
+        pieces::give(&mut self.piece);
         self.used = Instant::now();
     }
 
@@ -208,9 +214,7 @@ impl Connection {
 
     /// Copies a small object, so that it cannot change any more, and returns its checksum.
     pub(crate) fn copy(&mut self, cursor: &mut Cursor<'_>, len: usize) -> u64 {
-        if self.piece.len() < len {
-            self.piece.resize(len, 0);
-        }
+        pieces::extend(&mut self.piece, len);
         let filled = cursor.fill(&mut self.piece[..len]);
         XxHash3_64::oneshot(&self.piece[..filled])
     }
@@ -238,9 +242,7 @@ impl Connection {
         mut len: usize,
         sum: &mut XxHash3_64,
     ) -> Result<(), RedisError> {
-        if self.piece.len() < PIECE {
-            self.piece.resize(PIECE, 0);
-        }
+        pieces::extend(&mut self.piece, len.min(PIECE));
         while len > 0 {
             let want = len.min(PIECE);
             let filled = cursor.fill(&mut self.piece[..want]);
@@ -375,8 +377,8 @@ impl Connection {
         while left > 0 {
             // Nothing is staged any more. What follows the last piece may come with it.
             (self.start, self.end) = (0, 0);
-            let (limit, staging) = if left > PIECE {
-                (PIECE, &mut [][..])
+            let (limit, staging) = if left > RECEIVED {
+                (RECEIVED, &mut [][..])
             } else {
                 (left, &mut self.staging[..])
             };
@@ -390,7 +392,7 @@ impl Connection {
             if let Some(sum) = sum.as_deref_mut() {
                 let arrived = filling.filled();
                 // Small steps are summed together.
-                if arrived.len() - summed >= PIECE / 4 {
+                if arrived.len() - summed >= RECEIVED / 4 {
                     sum.write(&arrived[summed..]);
                     summed = arrived.len();
                 }

@@ -10,7 +10,7 @@
 //! * `client`: carries exchanges out, again where that helps, and no longer than it may take.
 //! * [`streams`]: messages, published or in queues.
 //! * `servers` and `cluster`: which server has what.
-//! * `pool` and `connection`: connections, kept and used.
+//! * `pool` and `connection`: connections, kept and used; `pieces`: memory for what is sent.
 //! * [`resp`]: the protocol, without a socket.
 //! * `error`: what can go wrong, and how it is told.
 
@@ -26,6 +26,7 @@ mod exchanges;
 pub mod key;
 pub mod manifest;
 mod objects;
+mod pieces;
 mod pool;
 pub mod resp;
 mod servers;

@@ -431,3 +431,56 @@ fn an_object_that_looks_like_a_list_of_parts_is_one_all_the_same() -> Checked {
     assert_eq!(server.names()?, names);
     Ok(())
 }
+
+#[test]
+fn large_objects_are_checked_as_small_ones_are() -> Checked {
+    let server = Server::start(&[])?;
+    let connector = open(&server.config())?;
+    let bytes = vec![7; 9_000_000];
+    for (damage, kind) in [
+        ("SETRANGE $ 8500000 x", Some(ErrorKind::Corrupted)),
+        ("APPEND $ x", Some(ErrorKind::Corrupted)),
+        ("SET $ x", Some(ErrorKind::Corrupted)),
+        ("DEL $", None),
+    ] {
+        let key = put(&*connector, &bytes)?;
+        let name = key.as_text().ok_or("no text")?;
+        assert!(get(&*connector, &key)?.as_ref() == Some(&bytes));
+        server.ask(&damage.replace('$', name))?;
+        match (get(&*connector, &key), kind) {
+            (Err(error), Some(kind)) => assert_eq!(error.kind(), kind, "{damage}: {error:?}"),
+            (Ok(None), None) => {}
+            (other, _) => panic!(
+                "{damage}: {:?}",
+                other.map(|found| found.map(|_| "an object"))
+            ),
+        }
+        now(connector.evict(&key, soon()))?;
+        // Something else may have taken the name.
+        server.ask(&format!("RPUSH {name} x"))?;
+        let error = get(&*connector, &key).expect_err("a list");
+        assert_eq!(error.kind(), ErrorKind::InvalidKey, "{error:?}");
+        now(connector.evict(&key, soon()))?;
+        assert!(!now(connector.exists(&key, soon()))?);
+    }
+    Ok(())
+}
+
+#[test]
+fn large_objects_may_be_evicted_while_they_are_got() -> Checked {
+    let server = Server::start(&[])?;
+    let connector = open(&server.config())?;
+    let bytes = vec![7; 30_000_000];
+    for _ in 0..5 {
+        let key = put(&*connector, &bytes)?;
+        thread::scope(|scope| {
+            let getting = scope.spawn(|| get(&*connector, &key));
+            now(connector.evict(&key, soon()))?;
+            let found = getting.join().map_err(|_| "a thread panicked")??;
+            assert!(found.is_none_or(|found| found == bytes));
+            Checked::Ok(())
+        })?;
+        assert_eq!(get(&*connector, &key)?, None);
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::{ops::Range, time::Duration};
 
 use proxystore_core::{Memory, Payload};
 
-use super::{Found, Put, close_set, get::read, open_set, put::SMALL};
+use super::{Found, Put, close_set, get::read, open_set};
 use crate::{
     client::{Exchange, Limit},
     connection::Connection,
@@ -14,6 +14,9 @@ use crate::{
 
 /// How many commands may be without an answer.
 const MOST: usize = 512;
+
+/// Up to so many bytes an object is sent together with others.
+const SMALL: usize = 64 << 10;
 
 /// From so many bytes on, commands are sent.
 const FULL: usize = 256 << 10;

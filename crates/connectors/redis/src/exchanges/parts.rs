@@ -8,7 +8,7 @@ use twox_hash::XxHash3_64;
 
 use super::{
     close_set,
-    get::finish,
+    get::{Windows, finish},
     millis, open_set,
     put::settle_if_answered,
     set::{look, push_look},
@@ -138,19 +138,26 @@ impl Exchange for GetParts<'_> {
         let mut sum = XxHash3_64::new();
         for index in 0..manifest.parts() {
             let part = manifest.part_name(self.name, index);
-            connection.expect(&[b"GET", part.as_bytes()]);
+            let part_len = manifest.part_len(index);
+            // As much of what is in memory.
+            let len = usize::try_from(part_len).unwrap_or(usize::MAX);
+            connection.expect(&[b"STRLEN", part.as_bytes()]);
+            let mut windows = Windows::begin(connection, &part, len);
             connection.flush().await?;
-            let Some(found) = connection.bulk().await? else {
-                connection.answered();
-                return Ok(Err(index));
+            let found = match connection.integer().await {
+                Ok(found) => found.unsigned_abs(),
+                Err(error) => {
+                    windows.refused(connection).await?;
+                    return Err(error);
+                }
             };
-            let expected = manifest.part_len(index);
-            if found as u64 != expected {
-                let found = found as u64;
+            if found != 0 && found != part_len {
+                let expected = part_len;
                 return Err(connection.corrupted(Mismatch::Length { expected, found }));
             }
-            connection.body(&mut filling, found, Some(&mut sum)).await?;
-            connection.answered();
+            if !windows.receive(connection, &mut filling, &mut sum).await? {
+                return Ok(Err(index));
+            }
         }
         if sum.finish() != manifest.sum {
             return Err(connection.corrupted(Mismatch::Checksum));

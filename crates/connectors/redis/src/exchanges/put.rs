@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Up to so many bytes an object is copied and summed as a whole before it is sent.
-pub(super) const SMALL: usize = 64 << 10;
+const SMALL: usize = 1 << 20;
 
 /// Stores an object in one value.
 ///
