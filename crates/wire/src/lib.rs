@@ -34,6 +34,7 @@ mod key;
 mod limits;
 mod link;
 pub mod message;
+mod outgoing;
 mod receiver;
 mod sender;
 pub mod server;
@@ -44,7 +45,7 @@ mod window;
 pub use self::{
     key::ObjectKey,
     limits::Limits,
-    sender::{Chunk, Outgoing},
+    outgoing::{Chunk, Outgoing},
     sum::Sum,
     violation::Violation,
 };

@@ -1,9 +1,6 @@
 //! What is to be sent, and in which order.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Range,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use proxystore_memory::{Cursor, Segment};
 
@@ -11,6 +8,7 @@ use crate::{
     StreamId,
     frame::{HEADER, Header, Kind, MAX_WINDOW},
     limits::Limits,
+    outgoing::{Chunk, Outgoing},
     sum::Sum,
     violation::Violation,
 };
@@ -23,55 +21,6 @@ const KEPT: usize = 384 << 10;
 
 /// What stands for the rest of a chunk whose owner has gone.
 static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
-
-/// What to send next: `bytes` first, then the chunk.
-#[derive(Debug)]
-pub struct Outgoing<'a> {
-    /// Frames of the session's own.
-    pub bytes: &'a [u8],
-    /// A chunk, or what is left of one.
-    pub chunk: Option<Chunk>,
-}
-
-impl Outgoing<'_> {
-    /// Whether there is nothing to send.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.chunk.is_none()
-    }
-}
-
-/// What is left to be sent of a chunk: bytes of its header, then a part of the object's body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    /// The stream whose body it is.
-    pub stream: StreamId,
-    /// Which part of the body.
-    pub body: Range<u64>,
-    header: [u8; HEADER],
-    header_sent: usize,
-}
-
-impl Chunk {
-    /// What is left of the header.
-    #[must_use]
-    pub fn header(&self) -> &[u8] {
-        self.header.get(self.header_sent..).unwrap_or_default()
-    }
-
-    /// The bytes that are left to be sent, header and all.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let body = self.body.end.saturating_sub(self.body.start);
-        self.header().len() + usize::try_from(body).unwrap_or(usize::MAX)
-    }
-
-    /// Whether nothing is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// The queue of frames, and the bodies that wait for their turn.
 #[derive(Debug)]
@@ -103,7 +52,12 @@ struct Body {
 
 impl Body {
     const fn is_ready(&self) -> bool {
-        self.offset < self.len && self.credit > 0
+        !self.is_over() && self.credit > 0
+    }
+
+    /// Whether all of it is sent, or in the chunk that is being sent.
+    const fn is_over(&self) -> bool {
+        self.offset >= self.len
     }
 }
 
@@ -358,30 +312,41 @@ impl Sender {
             return None;
         }
         let current = self.current.as_mut()?;
-        if !current.is_begun() {
-            let (stream, len) = (current.stream, current.len as u64);
-            self.window = self.window.saturating_sub(len);
-            if let Some(body) = self.bodies.get_mut(&stream) {
-                body.offset += len;
-                body.credit = body.credit.saturating_sub(len);
-                self.turns.retain(|&waiting| waiting != stream);
-                if body.is_ready() {
-                    self.turns.push_back(stream);
-                }
-            }
-        }
+        let is_first = !current.is_begun();
         current.sent += len - frames;
-        if current.sent < HEADER + current.len {
+        let is_whole = current.sent >= HEADER + current.len;
+        let (stream, len, is_orphaned) = (current.stream, current.len as u64, current.orphaned);
+        if is_first {
+            self.window = self.window.saturating_sub(len);
+        }
+        if is_whole {
+            self.current = None;
+        }
+        if is_orphaned {
+            // Another body may have its number by now.
             return None;
         }
-        let stream = current.stream;
-        self.current = None;
-        let body = self.bodies.get(&stream)?;
-        if body.offset < body.len {
+        if is_first {
+            self.advance_body(stream, len);
+        }
+        let is_over = self.bodies.get(&stream)?.is_over();
+        if !is_whole || !is_over {
             return None;
         }
         self.bodies.remove(&stream);
         Some(StreamId(stream))
+    }
+
+    /// A chunk of `len` bytes of this body is begun: it is another's turn.
+    fn advance_body(&mut self, stream: u32, len: u64) {
+        self.turns.retain(|&waiting| waiting != stream);
+        if let Some(body) = self.bodies.get_mut(&stream) {
+            body.offset += len;
+            body.credit = body.credit.saturating_sub(len);
+            if body.is_ready() {
+                self.turns.push_back(stream);
+            }
+        }
     }
 
     fn advance(&mut self, len: usize) {

@@ -115,8 +115,8 @@ proptest! {
     #[test]
     fn refusals_and_reports_arrive_as_they_were_made(
         number in any::<u8>(),
-        text in ".{0,1500}",
-        entries in prop::collection::vec((".{0,100}", any::<u64>()), 0..300),
+        text in "[a-zé€]{0,1200}",
+        entries in prop::collection::vec(("[a-zé€]{0,40}", any::<u64>()), 0..300),
     ) {
         let mut pair = Pair::new(Limits::default());
         let refusal = Refusal::from_number(number);
@@ -172,7 +172,7 @@ proptest! {
 
     #[test]
     fn sums_do_not_depend_on_how_they_are_made(
-        bytes in prop::collection::vec(any::<u8>(), 0..40_000),
+        bytes in prop::collection::vec(any::<u8>(), 0..20_000),
         cut in any::<prop::sample::Index>(),
     ) {
         let (first, second) = bytes.split_at(cut.index(bytes.len() + 1));

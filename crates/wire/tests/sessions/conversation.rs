@@ -126,6 +126,47 @@ fn what_is_abandoned_within_a_chunk_is_filled_up() {
 }
 
 #[test]
+fn a_chunk_on_its_way_is_not_taken_for_that_of_the_next_object() {
+    let mut pair = Pair::new(SMALL);
+    let now = pair.now;
+    let (first, second) = (vec![7; 3000], vec![8; 900]);
+    let segments = [Segment::from(&first)];
+    let put = pair.client.put(&key(1), Mode::New, &segments, now);
+    let put = put.expect("room");
+    let ticket = pair.any_request();
+    pair.server.accept(ticket, now);
+    let refused = Reply::Refused {
+        refusal: Refusal::Failed,
+        text: "",
+    };
+    assert!(pair.server.respond(ticket, &refused));
+    // Somebody writes the chunk while somebody else reads that the object is refused, and a third
+    // puts another object.
+    let outgoing = pair.client.outgoing();
+    let mut wire = outgoing.bytes.to_vec();
+    let chunk = outgoing.chunk.expect("a chunk");
+    wire.extend_from_slice(chunk.header());
+    wire.extend_from_slice(&first[..10]);
+    pair.client_hears(put, &refused);
+    let segments = [Segment::from(&second)];
+    let next = pair.client.put(&key(2), Mode::New, &segments, now);
+    let next = next.expect("room");
+    assert_eq!(next, put, "the number is free");
+    assert_eq!(pair.client.sent(wire.len()), None);
+    wire.extend(pair.client_sends());
+    let outgoing = pair.client.outgoing();
+    assert_eq!(outgoing.chunk.map(|chunk| chunk.body), Some(0..900));
+    assert_eq!(pair.client.sent(HEADER + 900), Some(next));
+
+    // The node throws the first away and hears that no more of it will come.
+    let ticket = pair.request_in(&mut wire);
+    let received = pair.server.receive(&wire, now).expect("nothing more");
+    assert_eq!((received.used, received.event), (wire.len(), None));
+    pair.server.accept(ticket, now);
+    assert_eq!(pair.server.under_way(), 1);
+}
+
+#[test]
 fn a_put_that_was_done_before_it_was_cancelled_is_taken_back() {
     let mut pair = Pair::new(Limits::default());
     let now = pair.now;

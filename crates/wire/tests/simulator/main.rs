@@ -21,7 +21,7 @@ use crate::{tally::Tally, world::World};
 const STRAIGHT: u64 = 2;
 
 /// What the test runs without being asked for more.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1500;
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
