@@ -3,11 +3,12 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
 use proxystore_core::Memory;
+use proxystore_fork::PerProcess;
 use proxystore_memory::Filling;
 use proxystore_runtime::{Colour, colour};
 
@@ -22,7 +23,9 @@ pub(super) type Wait<T> =
 
 /// What goes on with a connection, whoever waits for it. It is kept here and not by whoever waits,
 /// so that what has arrived in part is not lost when a wait is given up.
-pub(super) struct Receiving<T>(Mutex<State<T>>);
+///
+/// A forked child finds nothing here: what arrives at the connection is for its parent.
+pub(super) struct Receiving<T>(PerProcess<Mutex<State<T>>>);
 
 struct State<T> {
     connection: Option<Connection>,
@@ -33,11 +36,7 @@ struct State<T> {
 
 impl<T> Receiving<T> {
     pub(super) const fn new() -> Self {
-        Self(Mutex::new(State {
-            connection: None,
-            wait: None,
-            wakers: Vec::new(),
-        }))
+        Self(PerProcess::new(Mutex::default))
     }
 
     /// What comes of the wait that is going on, or of the one that `begin` begins with the
@@ -64,7 +63,17 @@ impl<T> Receiving<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
+    }
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            connection: None,
+            wait: None,
+            wakers: Vec::new(),
+        }
     }
 }
 
