@@ -14,6 +14,7 @@ from proxystore.connectors.local import LocalConnector
 from proxystore.connectors.multi import MultiConnector, Policy
 from proxystore.connectors.redis import RedisConnector
 from proxystore.connectors.shm import ShmConnector
+from proxystore.connectors.tcp import TCPConnector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tests.support.servers import Servers
 
 RUNNERS: dict[str, Callable[..., Any]] = {'asyncio': asyncio.run, 'uvloop': uvloop.run}
-KINDS = ('file', 'local', 'multi', 'redis', 'shm', 'threaded')
+KINDS = ('file', 'local', 'multi', 'redis', 'shm', 'tcp', 'threaded')
 #: Seconds after which what should have happened has not.
 PATIENCE = 30.0
 
@@ -75,6 +76,8 @@ def open_connector(kind: str, directory: Path, servers: Servers) -> Any:
         return LocalConnector()
     if kind == 'threaded':
         return ThreadedConnector()
+    if kind == 'tcp':
+        return TCPConnector(port=0)
     if kind == 'multi':
         small = FileConnector(directory / 'small')
         large = LocalConnector()

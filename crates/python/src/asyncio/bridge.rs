@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use proxystore::Error;
@@ -30,6 +33,9 @@ const TURN: usize = 512;
 /// The bridges of this process, by the addresses of their loops.
 static BRIDGES: PerProcess<Mutex<HashMap<usize, Weak<Bridge>>>> = PerProcess::new(Mutex::default);
 
+/// Tells futures apart that were at the same address one after the other.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
 /// What one loop has under way.
 ///
 /// It lives as long as the loop watches its mailbox, which is until the loop is closed. Then whatever
@@ -48,7 +54,6 @@ pub(super) struct Bridge {
 struct State {
     /// Futures by their addresses.
     under_way: HashMap<usize, Entry>,
-    serial: u64,
     /// What is handed over at the end of the loop's turn.
     jobs: Vec<Job>,
 }
@@ -122,16 +127,14 @@ impl Bridge {
         let future = future_class(py)?.call0()?;
         let address = future.as_ptr() as usize;
         let switch = Arc::<Switch>::default();
-        let mut entry = Entry {
-            serial: 0,
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry {
+            serial,
             future: future.clone().unbind(),
             key_type: key_type.clone().unbind(),
             switch: Arc::clone(&switch),
         };
         let mut state = lock(&self.state);
-        state.serial += 1;
-        let serial = state.serial;
-        entry.serial = serial;
         state.under_way.insert(address, entry);
         let ticket = Ticket::new(Arc::downgrade(&self.mailbox), Place { address, serial });
         state.jobs.push(Job {
@@ -159,7 +162,7 @@ impl Bridge {
 
     /// Gives results to their futures.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
-        if self.generation != generation() {
+        if self.is_inherited() {
             return Ok(());
         }
         let mut arrivals = self.mailbox.take(TURN);
@@ -183,16 +186,23 @@ impl Bridge {
         Ok(())
     }
 
+    fn is_inherited(&self) -> bool {
+        self.generation != generation()
+    }
+
     /// Stops whatever is under way.
     fn stop(&self) {
+        if self.is_inherited() {
+            // The runtime that these belong to did not survive the fork.
+            if let Ok(mut state) = self.state.try_lock() {
+                std::mem::forget(std::mem::take(&mut *state));
+            }
+            return;
+        }
         let State {
             under_way, jobs, ..
         } = std::mem::take(&mut *lock(&self.state));
-        if self.generation != generation() {
-            // The runtime that these belong to did not survive the fork.
-            std::mem::forget((under_way, jobs));
-            return;
-        }
+        drop(jobs);
         for entry in under_way.values() {
             entry.switch.turn_off();
         }
@@ -202,6 +212,12 @@ impl Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         self.stop();
+        if self.is_inherited() {
+            // A thread of the parent may have been about to put something into it, and its
+            // descriptor is the parent's, too: what is read from it, the parent would miss.
+            std::mem::forget(Arc::clone(&self.mailbox));
+            return;
+        }
         drop(self.mailbox.take(usize::MAX));
         let mut bridges = BRIDGES.lock();
         let own = bridges.get(&self.address);
@@ -307,10 +323,11 @@ impl PyFlush {
     fn __call__(&self, py: Python<'_>) {
         let bridge = lock(&self.0).upgrade();
         let Some(bridge) = bridge else { return };
-        let jobs = std::mem::take(&mut lock(&bridge.state).jobs);
-        if bridge.generation == generation() {
-            hand_over(jobs);
+        if bridge.is_inherited() {
+            return;
         }
+        let jobs = std::mem::take(&mut lock(&bridge.state).jobs);
+        hand_over(jobs);
         drop(bridge);
         buffer::release_dropped(py);
     }
