@@ -101,6 +101,30 @@ fn what_is_beyond_the_budget_goes_to_the_disk_and_back() {
 }
 
 #[test]
+fn what_is_given_up_while_room_is_made_for_it_is_not_stored() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut given = options();
+    given.budget = Some(2 << 20);
+    given.spill = Some(directory.path().to_owned());
+    let node = Node::start(given).expect("a node");
+    let mut peer = Peer::of(&node);
+    for round in 0..30 {
+        // All room is taken by what may be spilled.
+        for number in 0..40 {
+            let key = key(1_000 * (round + 1) + number);
+            peer.put(&key, &bytes(50_000, 1)).expect("an answer");
+        }
+        let put = peer.begin_put(&key(round), Mode::New, &bytes(60_000, 1));
+        peer.session.cancel(put);
+        peer.exists(&key(round)).expect("an answer");
+    }
+    for round in 0..30 {
+        assert_eq!(peer.exists(&key(round)).expect("an answer"), Answer::Absent);
+    }
+    assert_eq!(status(&node, "objects"), 30 * 40);
+}
+
+#[test]
 fn many_at_once_make_room_for_each_other() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut given = options();

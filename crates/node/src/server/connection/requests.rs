@@ -20,8 +20,14 @@ use crate::{
 pub(super) enum Outcome {
     /// Room for an object that is announced.
     Room(Ticket, Result<Reservation, storage::Refusal>),
-    /// Room for an object that is here.
-    Stored(Ticket, Result<(), storage::Refusal>),
+    /// Room for an object that is here. It is stored only once it is certain that its request was
+    /// not given up meanwhile.
+    RoomFor {
+        ticket: Ticket,
+        memory: Memory,
+        sum: u64,
+        room: Result<Reservation, storage::Refusal>,
+    },
     /// An object that was on a disk.
     Loaded {
         ticket: Ticket,
@@ -108,8 +114,12 @@ impl Connection {
         self.await_chore(ticket);
         self.chores.add(async move {
             let room = room(storage, kind, key, len).await;
-            let stored = room.and_then(|reservation| reservation.commit(memory, sum));
-            Outcome::Stored(ticket, stored)
+            Outcome::RoomFor {
+                ticket,
+                memory,
+                sum,
+                room,
+            }
         });
     }
 
@@ -180,7 +190,7 @@ impl Connection {
     /// A chore is done.
     pub(super) fn finish(&mut self, outcome: Outcome) {
         let (Outcome::Room(ticket, _)
-        | Outcome::Stored(ticket, _)
+        | Outcome::RoomFor { ticket, .. }
         | Outcome::Loaded { ticket, .. }) = outcome;
         let stream = ticket.stream().number();
         if self.awaiting.get(&stream) != Some(&ticket) {
@@ -190,7 +200,15 @@ impl Connection {
         self.awaiting.remove(&stream);
         match outcome {
             Outcome::Room(ticket, reservation) => self.expect(ticket, reservation),
-            Outcome::Stored(ticket, stored) => self.answer_done(ticket, stored),
+            Outcome::RoomFor {
+                ticket,
+                memory,
+                sum,
+                room,
+            } => {
+                let stored = room.and_then(|room| room.commit(memory, sum));
+                self.answer_done(ticket, stored);
+            }
             Outcome::Loaded {
                 ticket,
                 object,
