@@ -109,6 +109,15 @@ def test_core_depends_on_no_runtime_clock_or_environment() -> None:
         assert not found, f'{path.relative_to(ROOT)} uses {found[0]}'
 
 
+def test_wire_knows_no_socket_thread_or_clock() -> None:
+    wanted = {'proxystore-memory', 'ring', 'subtle', 'thiserror', 'twox-hash'}
+    assert dependencies('proxystore-wire') <= wanted
+    pattern = r'\b(Instant::now|SystemTime::now|std::(env|fs|io|net|os|thread))\b'
+    for path in (ROOT / 'crates/wire/src').rglob('*.rs'):
+        found = re.search(pattern, code(path))
+        assert not found, f'{path.relative_to(ROOT)} uses {found[0]}'
+
+
 def rust_files() -> list[Path]:
     return sorted(path for path in (ROOT / 'crates').rglob('*.rs'))
 
