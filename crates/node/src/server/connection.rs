@@ -13,6 +13,7 @@ use std::{
     time::Instant,
 };
 
+use proxystore_core::Deadline;
 use proxystore_memory::{Filling, Segment};
 use proxystore_runtime::{sleep_until, timer::Sleep};
 use proxystore_stream::Stream;
@@ -55,6 +56,9 @@ pub(super) enum Ended {
     /// The client does not keep to the protocol.
     #[error("{0}")]
     Violation(#[from] Violation),
+    /// An object takes too long to come.
+    #[error("the client sends too slowly")]
+    Slow,
 }
 
 /// One connection.
@@ -85,6 +89,8 @@ struct Arriving {
     reservation: Reservation,
     filling: Filling,
     sum: Sum,
+    /// When all of it must be here: what is reserved for it is nobody else's.
+    deadline: Deadline,
 }
 
 /// What a turn of a connection came to.
@@ -221,6 +227,7 @@ impl Connection {
             .poll_fill(context, &mut arriving.filling, len, beyond);
         match filled {
             Poll::Ready(Ok((0, 0))) => Err(Ended::Closed),
+            Poll::Ready(Ok(_)) if arriving.deadline.is_past(Instant::now()) => Err(Ended::Slow),
             Poll::Ready(Ok((here, beyond))) => {
                 arriving.sum.update(&arriving.filling.filled()[before..]);
                 self.body = None;
@@ -250,6 +257,9 @@ impl Connection {
                     }
                     let part = &bytes[used..used + there];
                     if let Some(arriving) = self.arriving.get_mut(&ticket.stream().number()) {
+                        if arriving.deadline.is_past(now) {
+                            return Err(Ended::Slow);
+                        }
                         arriving.filling.push(part);
                         arriving.sum.update(part);
                     }

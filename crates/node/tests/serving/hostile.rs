@@ -200,6 +200,27 @@ fn who_announces_an_object_and_sends_nothing_goes_in_time() {
 }
 
 #[test]
+fn who_sends_a_little_now_and_then_does_not_keep_what_is_reserved() {
+    let mut given = options();
+    given.limits.silence = Duration::from_millis(100);
+    let node = Node::start(given).expect("a node");
+    let mut peer = Peer::of(&node);
+    peer.begin_put(&key(1), Mode::New, &bytes(MIB, 1));
+    let outgoing = peer.session.outgoing();
+    let mut out = outgoing.bytes.to_vec();
+    out.extend_from_slice(outgoing.chunk.as_ref().expect("a chunk").header());
+    peer.write(&out).expect("room");
+    wait(&node, "reserved_bytes", |bytes| bytes == 1 << 20);
+    let mut sent = 0;
+    while peer.write(b"x").is_ok() {
+        sent += 1;
+        assert!(sent < 200_000, "it goes on for ever");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    wait(&node, "reserved_bytes", |bytes| bytes == 0);
+}
+
+#[test]
 fn who_does_not_read_what_it_asked_for_goes_in_time_and_holds_nobody_up() {
     let mut given = options();
     given.limits.silence = Duration::from_millis(200);

@@ -2,8 +2,9 @@
 
 use std::{io, sync::Arc, time::Instant};
 
+use proxystore_core::Deadline;
 use proxystore_memory::{Memory, Segment};
-use proxystore_runtime::unblock;
+use proxystore_runtime::{allowance, unblock};
 use proxystore_wire::{
     ObjectKey, Sum,
     message::{Mode, Refusal, Reply, Request},
@@ -131,10 +132,15 @@ impl Connection {
         });
         match room {
             Ok((reservation, filling)) => {
+                // Twice what the slowest client allows itself.
+                let silence = self.shared.table.limits().silence;
+                let len = filling.len() as u64;
+                let deadline = allowance(Deadline::never(), silence * 2, len.saturating_mul(2));
                 let arriving = Arriving {
                     reservation,
                     filling,
                     sum: Sum::new(),
+                    deadline,
                 };
                 self.arriving.insert(ticket.stream().number(), arriving);
                 self.session.accept(ticket, Instant::now());
@@ -152,6 +158,7 @@ impl Connection {
             reservation,
             filling,
             sum: found,
+            ..
         } = arriving;
         let memory = match filling.finish() {
             Ok(memory) if found.finish() == sum => memory,
