@@ -284,6 +284,8 @@ def _events(
     keys: list[ConnectorKeyT],
 ) -> list[Event]:
     """Make the events of objects, of which some are carried and the others have keys."""
+    if not keys:
+        return [NewObjectEvent(topic, carried[i], item.metadata) for i, item in enumerate(items)]
     config = store.config()
     remaining = iter(keys)
     events: list[Event] = []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar('T')
+BatchT = TypeVar('BatchT', bound='EventBatch')
 
 
 @dataclasses.dataclass
@@ -138,10 +139,7 @@ class EventBatch:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Make the batch from its fields, `events` being a list of dictionaries."""
-        batch = _from_fields(cls, data)
-        fields = cast('list[dict[str, Any]]', batch.events)
-        batch.events = [cast('Event', dict_to_event(event)) for event in fields]
-        return batch
+        return _with_events(_from_fields(cls, data))
 
 
 _TYPES: dict[str, type[Event | EventBatch]] = {
@@ -208,12 +206,14 @@ def dict_to_event(data: dict[str, Any]) -> Event | EventBatch:
         msg = f'Unknown type of stream event {name!r}; known are {", ".join(_TYPES)}.'
         raise ValueError(msg)
     kind = _TYPES[name]
-    if kind is not EventBatch and len(data) == len(_FIELDS[kind]) + 1:
+    if len(data) == len(_FIELDS[kind]) + 1:
         # Exactly the known fields, as a rule: reading them at once takes a third of the time.
         try:
-            return kind(*_ITEMS[kind](data))
+            event = kind(*_ITEMS[kind](data))
         except KeyError:
             pass
+        else:
+            return _with_events(event) if isinstance(event, EventBatch) else event
     return kind.from_dict({key: value for key, value in data.items() if key != 'event_type'})
 
 
@@ -245,6 +245,13 @@ def bytes_to_event(s: bytes) -> Event | EventBatch:
         msg = f'Expected a serialized stream event, got a serialized {type(data).__name__}.'
         raise SerializationError(msg)
     return dict_to_event(cast('dict[str, Any]', data))
+
+
+def _with_events(batch: BatchT) -> BatchT:
+    """Turn the dictionaries of a batch into its events."""
+    fields = cast('list[dict[str, Any]]', batch.events)
+    batch.events = [cast('Event', dict_to_event(event)) for event in fields]
+    return batch
 
 
 def _from_fields(cls: type[T], data: dict[str, Any]) -> T:

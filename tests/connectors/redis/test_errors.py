@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import socket
@@ -243,9 +242,8 @@ def test_a_server_without_room(server: RedisServer, connector: RedisConnector) -
     kept = connector.put(b'object')
     with server.client() as client:
         client.config_set('maxmemory', client.info('memory')['used_memory'] + (1 << 20))
-        with pytest.raises(ConnectorOSError, match='maxmemory') as caught:
+        with pytest.raises(ConnectorOSError, match='maxmemory'):
             connector.put(bytes(4 << 20))
-        assert caught.value.errno in (None, errno.ENOSPC)
         client.config_set('maxmemory', 0)
         assert client.dbsize() == 1
     assert connector.get(kept) == b'object'
