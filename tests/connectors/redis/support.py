@@ -39,7 +39,10 @@ def reach(servers: Servers, setting: str) -> tuple[Any, dict[str, Any]]:
     elif setting == 'cluster':
         options['cluster'] = True
     elif setting == 'password':
-        options['password'] = PASSWORD
+        file = servers.directory / 'secret'
+        file.touch(mode=0o600)
+        file.write_text(PASSWORD)
+        options['password'] = f'file:{file}'
     elif setting == 'tls':
         options['tls_ca'] = str(servers.authority.certificate)
     elif setting == 'mutual-tls':
@@ -123,7 +126,7 @@ class ServedSubject(Subject):
         return is_there
 
     def _client(self, node: RedisServer) -> Any:
-        return node.client(password=self.options.get('password'))
+        return node.client(password=PASSWORD if 'password' in self.options else None)
 
 
 class RedisSubject(ServedSubject):
