@@ -24,6 +24,7 @@ from proxystore.connectors.exceptions import (
 )
 from proxystore.connectors.redis import RedisConnector
 from proxystore.proxy import Proxy
+from proxystore.serialize import SerializationError
 from proxystore.store import Store
 from proxystore.stream import StreamConsumer, StreamProducer
 from proxystore.stream.exceptions import SubscriberLostError
@@ -182,6 +183,20 @@ def test_large_objects_go_through_the_store_and_small_ones_do_not(server: RedisS
             assert [type(proxy) for proxy in received] == [Proxy] * 3
             assert received == [[1], large, [2]]
             assert client.dbsize() == 0
+
+
+def test_a_literal_password_of_a_store_does_not_travel(servers: Servers) -> None:
+    server = servers['password']
+    store = Store('locked', RedisConnector(HOST, server.port, password=PASSWORD))
+    with (
+        contextlib.closing(RedisPublisher(HOST, server.port, password=PASSWORD)) as publisher,
+        store,
+        server.client(password=PASSWORD) as client,
+    ):
+        producer: StreamProducer[Any] = StreamProducer(publisher, default_store=store)
+        with pytest.raises(SerializationError, match='env:NAME'):
+            producer.send('t', [1])
+        assert client.dbsize() == 0
 
 
 _UPSTREAM = """

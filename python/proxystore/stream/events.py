@@ -227,7 +227,12 @@ def event_to_bytes(event: Event | EventBatch) -> bytes:
         SerializationError: If the object or the metadata that it carries cannot be serialized.
         TypeError: If `event` is not an event.
     """
-    return serialize(event_to_dict(event))
+    try:
+        return serialize(event_to_dict(event))
+    except SerializationError as error:
+        cause = error.__cause__ or error
+        msg = f'An event of the topic "{event.topic}" cannot be serialized: {cause}'
+        raise SerializationError(msg) from cause
 
 
 def bytes_to_event(s: bytes) -> Event | EventBatch:
