@@ -182,6 +182,12 @@ impl Storage {
         self.disk.is_some()
     }
 
+    /// Whether room is reserved for objects that are not here yet.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        self.counters.reserved.load(Ordering::Relaxed) > 0
+    }
+
     /// As [`reserve`](Self::reserve); writes the oldest objects to the disk as long as there is too
     /// little memory, which blocks.
     ///

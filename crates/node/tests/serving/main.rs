@@ -7,5 +7,6 @@ mod encryption;
 mod hostile;
 mod limits;
 mod operations;
+mod soak;
 mod starting;
 mod stopping;

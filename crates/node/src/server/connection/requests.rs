@@ -1,10 +1,14 @@
 //! What a client asks for, and what it is answered.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use proxystore_core::Deadline;
 use proxystore_memory::{Memory, Segment};
-use proxystore_runtime::{allowance, unblock};
+use proxystore_runtime::{allowance, sleep_until, unblock};
 use proxystore_wire::{
     ObjectKey, Sum,
     message::{Mode, Refusal, Reply, Request},
@@ -16,6 +20,10 @@ use crate::{
     server::report,
     storage::{self, Kind, Object, Reservation, Storage},
 };
+
+/// How long an object waits for others on their way here, and how often it looks for them.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a chore was for, and how it ended.
 pub(super) enum Outcome {
@@ -263,14 +271,25 @@ impl Connection {
     }
 }
 
+/// Room that is made by writing other objects to the disk. Objects on their way here cannot be
+/// written there, but soon: they are waited for.
 async fn room(
     storage: Arc<Storage>,
     kind: Kind,
     key: ObjectKey,
     len: u64,
 ) -> Result<Reservation, storage::Refusal> {
-    let made = unblock(move || storage.make_room(kind, &key, len)).await;
-    made.unwrap_or(Err(storage::Refusal::OutOfMemory { len }))
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let shared = Arc::clone(&storage);
+        let made = unblock(move || shared.make_room(kind, &key, len)).await;
+        let made = made.unwrap_or(Err(storage::Refusal::OutOfMemory { len }));
+        let is_full = matches!(made, Err(storage::Refusal::Full { .. }));
+        if !is_full || !storage.is_receiving() || Instant::now() >= until {
+            return made;
+        }
+        sleep_until(Instant::now() + LOOK).await;
+    }
 }
 
 const fn kind(mode: Mode) -> Kind {
