@@ -244,3 +244,36 @@ def resolve(proxy: Proxy[T]) -> None:
         ProxyResolveError: If the factory raises an exception.
     """
     proxy.__proxy_wrapped__  # noqa: B018
+
+
+async def aresolve(proxy: Proxy[T]) -> T:
+    """Resolve a proxy, if it is not resolved yet, without keeping the loop waiting.
+
+    Tasks that resolve a proxy of a store share what one of them, or
+    `resolve_async()`, has begun. The factories of other proxies are called in a
+    thread.
+
+    Args:
+        proxy: Proxy.
+
+    Returns:
+        The object that it stands for.
+
+    Raises:
+        AttributeError: If `proxy` is not a proxy.
+        ProxyResolveError: If the factory raises an exception.
+    """
+    if not is_resolved(proxy):
+        factory: Any = get_factory(proxy)
+        aprefetch = getattr(factory, 'aprefetch', None)
+        if aprefetch is None:
+            from proxystore.connectors._asyncio import in_thread
+
+            await in_thread(resolve, proxy)
+        else:
+            prefetch = await aprefetch()
+            if not is_resolved(proxy):
+                # A failure that another task was told of is this one's, too.
+                factory.adopt(prefetch)
+                resolve(proxy)
+    return extract(proxy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.asynchronous.support import KINDS, RUNNERS, SilentServer, open_connector
+from tests.asynchronous.support import DEFERRABLE, KINDS, RUNNERS, SilentServer, open_connector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,14 +22,24 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return RUNNERS[request.param]
 
 
-@pytest.fixture(params=KINDS)
-def connector(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Any]:
-    """A connector of each kind in turn."""
-    connector = open_connector(request.param, tmp_path, servers)
+def _opened(kind: str, directory: Path, servers: Servers) -> Iterator[Any]:
+    connector = open_connector(kind, directory, servers)
     yield connector
     with contextlib.suppress(TypeError):
         connector.close(clear=True)
     connector.close()
+
+
+@pytest.fixture(params=KINDS)
+def connector(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Any]:
+    """A connector of each kind in turn."""
+    yield from _opened(request.param, tmp_path, servers)
+
+
+@pytest.fixture(params=DEFERRABLE)
+def deferrable(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Any]:
+    """A connector of each kind that makes keys for objects to come."""
+    yield from _opened(request.param, tmp_path, servers)
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RUNNERS: dict[str, Callable[..., Any]] = {'asyncio': asyncio.run, 'uvloop': uvloop.run}
 KINDS = ('file', 'local', 'multi', 'redis', 'shm', 'tcp', 'threaded')
+#: Those that make keys for objects to come.
+DEFERRABLE = tuple(kind for kind in KINDS if kind != 'multi')
 #: Seconds after which what should have happened has not.
 PATIENCE = 30.0
 

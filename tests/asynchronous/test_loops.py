@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -201,6 +202,35 @@ def test_a_fork_with_operations_under_way(run, silent, tmp_path) -> None:
             future.cancel()
 
     run(main())
+
+
+def test_a_child_that_drops_its_parents_loop_takes_nothing_from_it(tmp_path) -> None:
+    connector = FileConnector(tmp_path)
+    key = connector.put(b'x')
+
+    async def begin() -> Any:
+        return connector.aget(key)
+
+    loop = asyncio.new_event_loop()
+    future = loop.run_until_complete(begin())
+    # What the loop waits with is readable when the result is there.
+    waits = select.poll()
+    waits.register(loop._selector._selector.fileno(), select.POLLIN)  # type: ignore[attr-defined]
+    assert waits.poll(PATIENCE * 1000)
+    assert not future.done()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            reference = weakref.ref(loop)
+            del loop, future
+            gc.collect()
+            status = 0 if reference() is None else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0) == (child, 0)
+    assert loop.run_until_complete(asyncio.wait_for(future, PATIENCE)) == b'x'
+    loop.close()
 
 
 async def _get(connector: Any, key: Any) -> Any:

@@ -12,11 +12,19 @@ import pytest
 from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalConnector
 from proxystore.connectors.redis import RedisConnector, RedisKey
-from proxystore.proxy import Proxy, ProxyResolveError, extract, get_factory, is_resolved
+from proxystore.proxy import (
+    Proxy,
+    ProxyResolveError,
+    aresolve,
+    extract,
+    get_factory,
+    is_resolved,
+)
+from proxystore.serialize import deserialize
 from proxystore.store import Store
 from proxystore.store.exceptions import ProxyResolveMissingKeyError
 from proxystore.store.factory import StoreFactory
-from proxystore.store.utils import aresolve, get_key, resolve_async
+from proxystore.store.utils import get_key, resolve_async
 from tests.asynchronous.support import PATIENCE, GatedConnector
 
 
@@ -201,10 +209,8 @@ def test_cancelling_all_who_wait_cancels_the_get(run, silent) -> None:
         run(main())
 
 
-def test_futures_are_awaited_without_a_thread(run, connector) -> None:
-    if not hasattr(connector, 'new_key'):
-        pytest.skip('makes no keys for objects to come')
-    with Store('store', connector, register=True, cache_size=0) as store:
+def test_futures_are_awaited_without_a_thread(run, deferrable) -> None:
+    with Store('store', deferrable, register=True, cache_size=0) as store:
 
         async def main() -> None:
             future = store.future(polling_interval=0.001, evict=True)
@@ -230,10 +236,8 @@ def test_futures_are_awaited_without_a_thread(run, connector) -> None:
         run(main())
 
 
-def test_a_thread_does_not_wait_for_a_task_of_a_closed_loop(connector) -> None:
-    if not hasattr(connector, 'new_key'):
-        pytest.skip('makes no keys for objects to come')
-    with Store('store', connector, register=True, cache_size=0) as store:
+def test_a_thread_does_not_wait_for_a_task_of_a_closed_loop(deferrable) -> None:
+    with Store('store', deferrable, register=True, cache_size=0) as store:
         future = store.future(polling_interval=0.001)
         proxy = future.proxy()
 
@@ -253,6 +257,22 @@ def test_a_thread_does_not_wait_for_a_task_of_a_closed_loop(connector) -> None:
         assert found == ['there']
         task._log_destroy_pending = False
         del task
+
+
+def test_an_object_that_touches_its_proxy_while_it_is_made(run, store) -> None:
+    proxies: list[Any] = []
+
+    def touch(data: Any) -> Any:
+        return [proxies[0][0], deserialize(data)]
+
+    async def main() -> None:
+        for begin in (resolve_async, lambda _: None):
+            proxies[:] = [store.proxy(1, deserializer=touch, populate_target=False)]
+            begin(proxies[0])
+            with pytest.raises(ProxyResolveError):
+                await asyncio.wait_for(aresolve(proxies[0]), PATIENCE)
+
+    run(main())
 
 
 class Slow(StoreFactory[Any, Any]):

@@ -46,7 +46,7 @@ class Prefetch(Generic[T]):
 
     @property
     def waits_for_this_thread(self) -> bool:
-        """Whether a loop gets the object that cannot go on while this thread waits."""
+        """Whether the object cannot come while this thread waits for it."""
         return False
 
     def cancel(self) -> None:
@@ -98,11 +98,18 @@ class FetchPrefetch(Prefetch[T]):
         self._outcome: Call[T] | None = None
         self._cancelled = False
         self._lock = threading.Lock()
+        self._making: Call[T] | None = None
 
     @property
     def lost(self) -> bool:
         """Whether it was given up, or a parent of this process is getting it."""
         return self._cancelled or (self._outcome is None and self._fetch.lost)
+
+    @property
+    def waits_for_this_thread(self) -> bool:
+        """Whether this thread is making the object, and touched its proxy meanwhile."""
+        making = self._making
+        return making is not None and making.runs_here
 
     def cancel(self) -> None:
         """Give up: the request is cancelled."""
@@ -114,9 +121,9 @@ class FetchPrefetch(Prefetch[T]):
         if self._outcome is None:
             with self._lock:
                 if self._outcome is None:
-                    outcome: Call[T] = Call()
-                    outcome.run(self._receive)
-                    self._outcome = outcome
+                    self._making = Call()
+                    self._making.run(self._receive)
+                    self._outcome = self._making
         return self._outcome.result()
 
     def _receive(self) -> T:
@@ -140,6 +147,11 @@ class _CallPrefetch(Prefetch[T]):
     def lost(self) -> bool:
         """Whether nobody in this process will make the call."""
         return self._call.lost
+
+    @property
+    def waits_for_this_thread(self) -> bool:
+        """Whether this thread makes the call, and touched the object's proxy meanwhile."""
+        return self._call.runs_here
 
     def cancel(self) -> None:
         """Give up, unless a thread has begun."""

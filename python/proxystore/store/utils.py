@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard, TypeVar, cast
 
-from proxystore.proxy import Proxy, extract, get_factory, is_resolved, resolve
+from proxystore.proxy import Proxy, aresolve, get_factory, is_resolved
 from proxystore.store.exceptions import ProxyStoreFactoryError
 from proxystore.store.factory import StoreFactory
 from proxystore.store.types import ConnectorKeyT
@@ -54,38 +54,6 @@ def resolve_async(proxy: Proxy[T]) -> None:
     factory = store_factory(proxy)
     if not is_resolved(proxy):
         factory.resolve_async()
-
-
-async def aresolve(proxy: Proxy[T]) -> T:
-    """Resolve a proxy, if it is not resolved yet, without keeping the loop waiting.
-
-    What `resolve_async()` or another task has begun is waited for, not begun
-    again. The object of a proxy that no store made is got by a thread.
-
-    Args:
-        proxy: Proxy.
-
-    Returns:
-        The object that it stands for.
-
-    Raises:
-        AttributeError: If `proxy` is not a proxy.
-        ProxyResolveError: If the object cannot be got.
-    """
-    if not is_resolved(proxy):
-        made_by: Any = get_factory(proxy)
-        if isinstance(made_by, StoreFactory):
-            factory = cast('StoreFactory[Any, T]', made_by)
-            prefetch = await factory.aprefetch()
-            if not is_resolved(proxy):
-                # A failure that another task was told of is this one's, too.
-                factory.adopt(prefetch)
-                resolve(proxy)
-        else:
-            from proxystore.connectors import _asyncio
-
-            await _asyncio.in_thread(resolve, proxy)
-    return extract(proxy)
 
 
 def is_proxy(obj: Any) -> TypeGuard[Proxy[Any]]:

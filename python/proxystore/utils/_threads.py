@@ -35,6 +35,12 @@ class Call(Generic[T]):
     def __init__(self) -> None:
         self._future: Future[T] = Future()
         self._process = _generation
+        self._thread: int | None = None
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this very thread is making the call."""
+        return self._thread == threading.get_ident()
 
     @property
     def lost(self) -> bool:
@@ -90,10 +96,15 @@ class Call(Generic[T]):
         """
         if not self._future.set_running_or_notify_cancel():
             return
+        self._thread = threading.get_ident()
         try:
-            self._future.set_result(function())
+            result = function()
         except BaseException as error:  # whoever waits raises it
+            self._thread = None
             self._future.set_exception(error)
+        else:
+            self._thread = None
+            self._future.set_result(result)
 
 
 class Pool:
