@@ -392,7 +392,7 @@ mod tests {
             (options.hostname.as_str(), options.port),
             ("127.0.0.1", 7337)
         );
-        assert_eq!(options.timeout, Duration::from_secs(60));
+        assert_eq!(options.timeout, Duration::from_mins(1));
         assert!(options.unix);
         assert!(options.to_config().is_empty());
     }

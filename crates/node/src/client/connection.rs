@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proxystore_fork::ClosedInChild;
 use proxystore_runtime::Colour;
 use proxystore_stream::Stream;
 use proxystore_wire::{ObjectKey, StreamId, client::Session};
@@ -34,6 +35,8 @@ const TURNS: usize = 64;
 /// are held for as long as a system call takes at most, never across a wait: `writer` and `reader`
 /// before `state`, and each of the two by itself.
 pub(crate) struct Connection {
+    /// A child that kept the descriptor would keep the node from seeing that this process ended.
+    _in_child: ClosedInChild,
     pub(super) stream: Stream,
     /// The process that made it.
     generation: u64,
@@ -67,9 +70,8 @@ impl State {
 
     /// Something was queued, or credit came: whoever turns the connection has to send.
     pub(super) fn has_more_to_send(&mut self, wakers: &mut Wakers) {
-        if !std::mem::replace(&mut self.unsent, true) {
-            wakers.add(self.task.take());
-        }
+        self.unsent = true;
+        wakers.add(self.task.take());
     }
 
     /// Gives requests up.
@@ -102,6 +104,7 @@ impl Connection {
         let led_by_task = stream.colour() == Colour::Shared;
         statistics.connections.add(1);
         Self {
+            _in_child: ClosedInChild::new(&stream),
             stream,
             generation: proxystore_runtime::generation(),
             statistics,

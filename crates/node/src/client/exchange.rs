@@ -90,10 +90,11 @@ impl Exchange {
                     _ if state.waiters.lead(*id) => {
                         drop(state);
                         drop(wakers);
-                        if connection.poll_read(context)?.is_pending() {
+                        if connection.poll_read(context)?.is_ready() {
+                            flushed = Flushed::All;
+                        } else if connection.lock().waiters.park(*id, park, context) {
                             return Poll::Pending;
                         }
-                        flushed = Flushed::All;
                         continue;
                     }
                     _ => {}
@@ -126,14 +127,22 @@ impl Drop for Exchange {
         let mut wakers = Wakers::default();
         let mut state = connection.lock();
         let given_up = state.waiters.give_up(*id);
-        let unheard = !given_up.is_empty();
         state.cancel(given_up, &mut wakers);
         state.waiters.leave(*id, &mut wakers);
+        if !state.unsent {
+            return;
+        }
+        if connection.colour() == Colour::Shared {
+            wakers.add(state.task.take());
+            return;
+        }
         drop(state);
         drop(wakers);
-        if unheard && connection.colour() == Colour::Blocking {
-            // What the socket does not take now is sent by whoever comes next.
-            let _ = connection.flush(&mut Context::from_waker(Waker::noop()), None);
+        // What the socket does not take now is for the leader or, if nobody waits, for whoever comes.
+        let flushed = connection.flush(&mut Context::from_waker(Waker::noop()), None);
+        if matches!(flushed, Ok(Flushed::Blocked)) {
+            let mut wakers = Wakers::default();
+            connection.lock().waiters.wake_leader(&mut wakers);
         }
     }
 }

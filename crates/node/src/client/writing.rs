@@ -1,7 +1,7 @@
 //! Sends what operations have queued, and the objects that they put.
 
 use std::{
-    sync::{Arc, TryLockError},
+    sync::{Arc, MutexGuard, TryLockError},
     task::{Context, Poll, ready},
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Writer {
     sent: usize,
     /// TLS may hold something back.
     unflushed: bool,
+    /// The socket did not take all frames. Unlike a chunk, they have no owner to come back.
+    stuck: bool,
 }
 
 impl Writer {
@@ -62,19 +64,23 @@ impl Connection {
         mut upload: Option<&mut Upload<'_>>,
     ) -> Result<Flushed, ClientError> {
         loop {
-            let mut writer = match self.writer.try_lock() {
-                Ok(writer) => writer,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return Ok(Flushed::Elsewhere),
+            let writer = self.try_write().or_else(|| {
+                // Whoever has it looks at this after giving it back, and it may just have done so.
+                self.lock().unsent = true;
+                self.try_write()
+            });
+            let Some(mut writer) = writer else {
+                return Ok(Flushed::Elsewhere);
             };
             let written = self.poll_send(context, &mut writer, upload.as_deref_mut());
+            let stuck = writer.stuck;
             drop(writer);
             match written {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Err(self.lose(error)),
                 Poll::Pending => {
                     // Whoever looks next tries again: this caller may be gone by then.
-                    self.lock().unsent = true;
+                    self.lock().unsent |= stuck;
                     return Ok(Flushed::Blocked);
                 }
             }
@@ -85,6 +91,14 @@ impl Connection {
         }
     }
 
+    fn try_write(&self) -> Option<MutexGuard<'_, Writer>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     fn poll_send(
         &self,
         context: &mut Context<'_>,
@@ -92,6 +106,7 @@ impl Connection {
         mut upload: Option<&mut Upload<'_>>,
     ) -> Poll<Result<(), ClientError>> {
         loop {
+            writer.stuck = true;
             if !writer.rest().is_empty() {
                 let frames = [Segment::from(writer.rest())];
                 let sent = ready!(self.stream.poll_write(context, &frames)).map_err(failed)?;
@@ -105,6 +120,7 @@ impl Connection {
                 && let Some(upload) = upload.as_deref_mut()
                 && own == Some(chunk.stream)
             {
+                writer.stuck = false;
                 ready!(self.poll_send_chunk(context, writer, &chunk, upload))?;
             } else if writer.rest().is_empty() {
                 if writer.unflushed {

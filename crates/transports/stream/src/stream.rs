@@ -5,6 +5,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
     task::{Context, Poll},
 };
 
@@ -319,6 +320,12 @@ fn gather<'a>(first: Segment<'a>, rest: &[Segment<'a>]) -> Vec<Segment<'a>> {
     const MOST: usize = 64;
     let rest = rest.iter().copied().take(MOST - 1);
     std::iter::once(first).chain(rest).collect()
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl fmt::Debug for Stream {
