@@ -64,10 +64,9 @@ def node() -> Iterator[int]:
 @contextmanager
 def connectors(port: int) -> Iterator[dict[str, Any]]:
     """A connector of each place."""
-    from proxystore.connectors.tcp import TCPConnector
-
     from proxystore.connectors.file import FileConnector
     from proxystore.connectors.shm import ShmConnector
+    from proxystore.connectors.tcp import TCPConnector
 
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(dir='/dev/shm'))

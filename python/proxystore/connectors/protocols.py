@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from proxystore.serialize import BytesLike
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     'BytesLike',
@@ -171,8 +171,8 @@ def statistics(connector: Any) -> dict[str, Any]:
     Args:
         connector: The connector.
     """
-    tell = getattr(connector, 'statistics', None)
-    return tell() if callable(tell) else {}
+    tell: Callable[[], dict[str, Any]] | None = getattr(connector, 'statistics', None)
+    return {} if tell is None else tell()
 
 
 def replaces(connector: Any) -> bool:
