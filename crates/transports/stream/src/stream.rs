@@ -308,7 +308,7 @@ impl Stream {
     }
 
     /// Bytes that only the two ends of this TLS connection know, and that differ for each label
-    /// (RFC 5705, RFC 9266); none without TLS.
+    /// (RFC 5705); none without TLS.
     #[must_use]
     pub fn channel_binding(&self, label: &str) -> Option<[u8; 32]> {
         self.tls.as_ref()?.exported(label)
