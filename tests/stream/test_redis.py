@@ -361,12 +361,16 @@ def test_closing(server: RedisServer, kind: str) -> None:
             shim.close()
         with pytest.raises(ConnectorClosedError):
             publisher.send_message('t', b'x')
-        with pytest.raises(ConnectorClosedError):
+        with pytest.raises(StopIteration):
             subscriber.next_message()
+        assert list(subscriber) == []
 
 
-def test_closing_from_another_thread_ends_the_stream(server: RedisServer) -> None:
-    subscriber = RedisSubscriber(HOST, server.port, 't')
+@pytest.mark.parametrize('subscriber_type', [RedisSubscriber, RedisQueueSubscriber])
+def test_closing_from_another_thread_ends_the_stream(
+    server: RedisServer, subscriber_type: Any
+) -> None:
+    subscriber = subscriber_type(HOST, server.port, 't')
     timer = threading.Timer(0.2, subscriber.close)
     timer.start()
     assert list(subscriber) == []

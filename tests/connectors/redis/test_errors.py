@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import redis
 from proxystore.connectors.exceptions import (
     ConnectorClosedError,
     ConnectorError,
@@ -303,6 +304,7 @@ def test_a_server_that_is_busy_is_waited_for(server: RedisServer) -> None:
         client.config_set('busy-reply-threshold', 10)
         script = threading.Thread(target=run_for_ever, args=(client,))
         script.start()
+        wait_until_busy(other)
         timer = threading.Timer(0.5, other.script_kill)
         timer.start()
         assert connector.get(key) == b'object'
@@ -311,10 +313,15 @@ def test_a_server_that_is_busy_is_waited_for(server: RedisServer) -> None:
 
 
 def run_for_ever(client: Any) -> None:
-    import redis
-
     with contextlib.suppress(redis.ResponseError):
         client.eval('while true do end', 0)
+
+
+def wait_until_busy(client: Any) -> None:
+    with contextlib.suppress(redis.ResponseError):
+        # Answered while the script has not begun, refused when it runs.
+        while True:
+            client.ping()
 
 
 def test_closed_connectors_refuse_and_keep_what_they_do_not_own(server: RedisServer) -> None:

@@ -68,7 +68,7 @@ class RedisSubscriber:
     """Receives what is published to topics from now on.
 
     When this returns, the server has confirmed the subscription. Iterating yields the messages; it
-    ends when another thread closes the subscriber.
+    ends when the subscriber is closed.
 
     The server drops a subscriber that is slower than its publishers for long
     (`client-output-buffer-limit`), and messages are lost with any connection. This is told by
@@ -99,7 +99,6 @@ class RedisSubscriber:
             msg = 'A subscriber needs at least one topic.'
             raise ValueError(msg)
         self._subscriber = _native.RedisSubscriber(_options(hostname, port, kwargs), topics)
-        self._closed = False
 
     def __iter__(self) -> Self:
         return self
@@ -111,24 +110,19 @@ class RedisSubscriber:
         """Wait for the next message, for as long as it takes.
 
         Raises:
-            StopIteration: If another thread closes the subscriber meanwhile.
+            StopIteration: If the subscriber is closed, by another thread meanwhile perhaps.
             SubscriberLostError: If the connection was lost, and with it perhaps messages. So it is
                 from then on: what is published now needs another subscriber.
-            ConnectorClosedError: If the subscriber is closed already.
         """
-        closed = self._closed
         try:
             return self._subscriber.next()
         except ConnectorUnavailableError as error:
             raise SubscriberLostError(*error.args) from error
         except ConnectorClosedError:
-            if closed:
-                raise
             raise StopIteration from None
 
     def close(self) -> None:
         """Close the connection. Closing again does nothing."""
-        self._closed = True
         self._subscriber.close()
 
 
@@ -215,12 +209,15 @@ class RedisQueueSubscriber:
         """Take the next message.
 
         Raises:
+            StopIteration: If the subscriber is closed, by another thread meanwhile perhaps.
             TimeoutError: If no message comes within the timeout.
-            ConnectorClosedError: If the subscriber is closed.
             ConnectorUnavailableError: If the connection was lost. The next call makes another; a
                 message that the server had taken out already may be lost.
         """
-        message = self._queue.pop(self._timeout)
+        try:
+            message = self._queue.pop(self._timeout)
+        except ConnectorClosedError:
+            raise StopIteration from None
         if message is None:
             msg = f'Timeout waiting on Redis queue with key {self._topic}.'
             raise TimeoutError(msg)
