@@ -15,10 +15,11 @@ use proxystore_runtime::{allowance, sleep_until};
 use proxystore_stream::Address;
 
 use crate::{
-    config::{Login, Options},
     connection::Connection,
-    error::{Reason, RedisError},
+    error::RedisError,
+    options::{Login, Options},
     pool::Pool,
+    refusal::Reason,
     servers::Directory,
 };
 

@@ -11,10 +11,11 @@ use proxystore_core::{
 };
 
 use crate::{
-    config::{FACTORY, KIND, Options},
+    config::{FACTORY, KIND},
     error::RedisError,
     key::ObjectName,
     objects::Objects,
+    options::Options,
 };
 
 /// Keeps objects in a server.

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! * [`config`]: the options, and [`FACTORY`]; `url` reads those of a URL.
+//! * [`config`]: what options there are, and [`FACTORY`]; `options` reads them, `url` those of a URL.
 //! * [`key`]: the names of objects, parsed from keys.
 //! * [`connector`]: [`RedisConnector`](connector::RedisConnector), the operations.
 //! * `objects`: objects, in one value or in parts; [`manifest`] lists parts.
@@ -12,7 +12,7 @@
 //! * `servers` and `cluster`: which server has what.
 //! * `pool` and `connection`: connections, kept and used; `pieces`: memory for what is sent.
 //! * [`resp`]: the protocol, without a socket.
-//! * `error`: what can go wrong, and how it is told.
+//! * `error` and `refusal`: what can go wrong, and how it is told.
 
 #![forbid(unsafe_code)]
 
@@ -26,8 +26,10 @@ mod exchanges;
 pub mod key;
 pub mod manifest;
 mod objects;
+mod options;
 mod pieces;
 mod pool;
+mod refusal;
 pub mod resp;
 mod servers;
 pub mod streams;

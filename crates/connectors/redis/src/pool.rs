@@ -16,7 +16,7 @@ use proxystore_fork::PerProcess;
 use proxystore_runtime::{Colour, colour};
 use proxystore_stream::Address;
 
-use crate::{config::Login, connection::Connection, error::RedisError};
+use crate::{connection::Connection, error::RedisError, options::Login};
 
 /// How many connections may be in use at once, in each colour: as many threads as wait at the same
 /// time, and as many tasks as keep a server busy.

@@ -12,9 +12,10 @@ use proxystore_stream::Address;
 
 use crate::{
     cluster::SlotMap,
-    config::{Login, Servers},
     connection::Connection,
-    error::{Reason, RedisError, Refusal},
+    error::RedisError,
+    options::{Login, Servers},
+    refusal::{Reason, Refusal},
     resp::{Malformed, Value},
 };
 

@@ -16,7 +16,7 @@ use proxystore_redis::{FACTORY, resp::Value};
 use crate::support::{Checked, cluster::Cluster, now, sentinel::Watched, server::Server};
 
 fn soon() -> Deadline {
-    Deadline::at(Instant::now() + Duration::from_secs(30))
+    Deadline::at(Instant::now() + Duration::from_mins(1))
 }
 
 fn open(config: &Config) -> Checked<Arc<dyn Connector>> {

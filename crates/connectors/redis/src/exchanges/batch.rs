@@ -8,8 +8,9 @@ use super::{Found, Put, close_set, get::read, open_set};
 use crate::{
     client::{Exchange, Limit},
     connection::Connection,
-    error::{Reason, RedisError},
+    error::RedisError,
     key::{Expected, ObjectName},
+    refusal::Reason,
 };
 
 /// How many commands may be without an answer.

@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     client::{Exchange, Limit},
-    config::SMALLEST_PART,
     connection::Connection,
     error::RedisError,
     key::ObjectName,
     manifest::Manifest,
+    options::SMALLEST_PART,
     resp::{Malformed, Value},
 };
 

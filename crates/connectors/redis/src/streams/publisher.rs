@@ -9,10 +9,10 @@ use proxystore_core::{Config, Deadline, Error, Operation, Payload, Result, Segme
 
 use crate::{
     client::{Client, Exchange, Limit},
-    config::Options,
     connection::Connection,
     error::RedisError,
     key::slot,
+    options::Options,
     resp::Command,
 };
 

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     client::{Client, Limit, within},
-    config::Options,
     connection::Connection,
     error::RedisError,
     key::slot,
+    options::Options,
     resp::Malformed,
 };
 
