@@ -11,6 +11,7 @@
 //! * `connection`: what the operations on one connection share; `waiters`: who they are;
 //!   `reading` and `writing`: how it is turned.
 //! * `exchange`: how an operation takes part in that; `work` and `upload`: what it does.
+//! * `unsettled`: what is to be removed after a connection was lost.
 //! * `statistics`, `error`.
 
 mod connection;
@@ -22,6 +23,7 @@ mod peers;
 mod reading;
 pub mod settings;
 mod statistics;
+mod unsettled;
 mod upload;
 mod waiters;
 mod work;

@@ -11,13 +11,14 @@ use std::{
 use proxystore_fork::ClosedInChild;
 use proxystore_runtime::Colour;
 use proxystore_stream::Stream;
-use proxystore_wire::{ObjectKey, StreamId, client::Session};
+use proxystore_wire::{StreamId, client::Session};
 
 use super::{
     dial::Dialled,
     error::{ClientError, Lost},
     reading::Reader,
     statistics::Statistics,
+    unsettled::Unsettled,
     waiters::{Waiters, Wakers},
     writing::Writer,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Connection {
     /// The process that made it.
     generation: u64,
     pub(super) statistics: Arc<Statistics>,
+    unsettled: Arc<Unsettled>,
     state: Mutex<State>,
     pub(super) writer: Mutex<Writer>,
     pub(super) reader: Mutex<Reader>,
@@ -84,10 +86,10 @@ impl State {
 }
 
 impl Connection {
-    /// A connection, which first of all removes the objects `unsettled` from the node.
+    /// A connection, which first of all removes what is unsettled from the node.
     pub(crate) fn new(
         dialled: Dialled,
-        unsettled: &[ObjectKey],
+        unsettled: Arc<Unsettled>,
         statistics: Arc<Statistics>,
     ) -> Self {
         let Dialled {
@@ -97,9 +99,9 @@ impl Connection {
         } = dialled;
         let now = Instant::now();
         let mut session = Session::new(&agreed, KEEP_ALIVE, now);
-        for key in unsettled {
+        for key in unsettled.take() {
             // Nobody waits for the answers, and a new session is never busy with so few.
-            let _ = session.evict(key, now);
+            let _ = session.evict(&key, now);
         }
         let led_by_task = stream.colour() == Colour::Shared;
         statistics.connections.add(1);
@@ -108,6 +110,7 @@ impl Connection {
             stream,
             generation: proxystore_runtime::generation(),
             statistics,
+            unsettled,
             state: Mutex::new(State {
                 session,
                 waiters: Waiters::new(led_by_task),
@@ -210,6 +213,7 @@ impl Connection {
         if state.session.under_way() > 0 {
             self.statistics.losses.add(1);
         }
+        self.unsettled.add(state.session.unsettled());
         state.lost = Some(error.clone());
         state.waiters.fail(&error, &mut wakers);
         wakers.add(state.task.take());
@@ -222,15 +226,6 @@ impl Connection {
     pub(crate) fn close(&self) {
         if self.is_ours() {
             self.lose(ClientError::Lost(Lost::Here));
-        }
-    }
-
-    /// What may or may not be stored, if it is lost.
-    pub(crate) fn unsettled(&self) -> Vec<ObjectKey> {
-        let state = self.lock();
-        match state.lost {
-            Some(_) => state.session.unsettled().collect(),
-            None => Vec::new(),
         }
     }
 }

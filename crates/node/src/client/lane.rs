@@ -9,7 +9,6 @@ use std::{
 
 use proxystore_core::Deadline;
 use proxystore_runtime::{Colour, colour, generation, timeout};
-use proxystore_wire::ObjectKey;
 
 use super::{
     connection::Connection,
@@ -17,14 +16,12 @@ use super::{
     error::ClientError,
     settings::{NodeAddress, Settings},
     statistics::Statistics,
+    unsettled::Unsettled,
 };
 
 /// A connection that was not used for so long may have been closed by the node unnoticed, so it is
 /// looked at before it is used.
 const UNSEEN: Duration = Duration::from_millis(100);
-
-/// The most objects that are remembered to be removed from a node that cannot be reached.
-const UNSETTLED: usize = 4096;
 
 /// A way to a node, for operations of one colour: one connection at a time, made when it is needed
 /// and again when it was lost.
@@ -34,6 +31,7 @@ pub(crate) struct Lane {
     settings: Arc<Settings>,
     colour: Colour,
     statistics: Arc<Statistics>,
+    unsettled: Arc<Unsettled>,
     state: Mutex<State>,
 }
 
@@ -41,7 +39,6 @@ pub(crate) struct Lane {
 struct State {
     open: Option<Arc<Connection>>,
     attempt: Option<Arc<Attempt>>,
-    unsettled: Vec<ObjectKey>,
 }
 
 /// An attempt to connect, which several operations may wait for.
@@ -68,12 +65,14 @@ impl Lane {
         settings: Arc<Settings>,
         colour: Colour,
         statistics: Arc<Statistics>,
+        unsettled: Arc<Unsettled>,
     ) -> Self {
         Self {
             node,
             settings,
             colour,
             statistics,
+            unsettled,
             state: Mutex::default(),
         }
     }
@@ -118,9 +117,6 @@ impl Lane {
             if open.is_usable() {
                 return Step::Open(Arc::clone(open));
             }
-            let unsettled = open.unsettled();
-            let room = UNSETTLED.saturating_sub(state.unsettled.len());
-            state.unsettled.extend(unsettled.into_iter().take(room));
             // Operations that are under way on it keep it until they are done.
             state.open = None;
         }
@@ -210,9 +206,9 @@ impl Pending {
         let dialled = timeout(Deadline::from(until), dial(&lane.node, &lane.settings)).await;
         let dialled = dialled.unwrap_or(Err(ClientError::TimedOut));
         let outcome = dialled.map(|dialled| {
-            let unsettled = std::mem::take(&mut lane.lock().unsettled);
+            let unsettled = Arc::clone(&lane.unsettled);
             let statistics = Arc::clone(&lane.statistics);
-            Arc::new(Connection::new(dialled, &unsettled, statistics))
+            Arc::new(Connection::new(dialled, unsettled, statistics))
         });
         match outcome {
             Ok(connection) => {

@@ -15,6 +15,7 @@ use super::{
     lane::Lane,
     settings::{NodeAddress, Settings},
     statistics::Statistics,
+    unsettled::Unsettled,
 };
 
 /// A connection that was not used for so long is closed.
@@ -134,12 +135,14 @@ impl Drop for Table {
 impl Peer {
     fn new(node: &NodeAddress, settings: &Arc<Settings>) -> Self {
         let statistics = Arc::<Statistics>::default();
+        let unsettled = Arc::<Unsettled>::default();
         let lane = |colour| {
             Arc::new(Lane::new(
                 node.clone(),
                 Arc::clone(settings),
                 colour,
                 Arc::clone(&statistics),
+                Arc::clone(&unsettled),
             ))
         };
         Self {

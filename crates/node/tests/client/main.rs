@@ -284,36 +284,29 @@ fn a_leader_that_panics_hands_over() {
 
 #[test]
 fn a_connection_that_is_cut_fails_what_is_under_way_and_is_made_anew() {
-    let (pair, network) = Pair::apart();
-    let pair = Arc::new(pair);
-    pair.put(&key(1), b"object").expect("room");
-    network.hold();
-    let segments = [Segment::from(b"lost")];
-    thread::scope(|scope| {
-        let before = network.sent();
-        let put = scope.spawn(|| {
-            let payload = Payload::from(&segments);
-            now(pair.client.put(
-                &pair.address,
-                &key(2),
-                Mode::New,
-                payload,
-                Deadline::never(),
-            ))
+    for len in [4, 300_000] {
+        let (pair, network) = Pair::apart();
+        pair.put(&key(1), b"object").expect("room");
+        // Connections for large objects are made, too.
+        pair.put(&key(3), &pattern(len, 3)).expect("room");
+        network.hold();
+        let bytes = pattern(len, 1);
+        thread::scope(|scope| {
+            let before = network.sent();
+            let put = scope.spawn(|| pair.put(&key(2), &bytes));
+            network.wait_beyond(before + len as u64);
+            network.cut();
+            network.release();
+            let error = put.join().expect("no panic").expect_err("nobody answered");
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+            assert!(error.is_retryable());
         });
-        network.wait_beyond(before);
-        network.cut();
-        network.release();
-        let error = put.join().expect("no panic").expect_err("nobody answered");
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-        assert!(error.is_retryable());
-    });
-    assert_eq!(
-        pair.get(&key(1)).expect("a new connection").as_deref(),
-        Some(&b"object"[..])
-    );
-    // What was put in vain is gone, or never came.
-    assert_eq!(pair.get(&key(2)).expect("no error"), None);
+        let got = pair.get(&key(1)).expect("a new connection");
+        assert_eq!(got.as_deref(), Some(&b"object"[..]));
+        // What was put in vain is gone, or never came.
+        assert_eq!(pair.get(&key(2)).expect("no error"), None);
+        assert_eq!(pair.status("objects"), 2);
+    }
 }
 
 #[test]
