@@ -182,10 +182,14 @@ impl Storage {
         self.disk.is_some()
     }
 
-    /// Whether room is reserved for objects that are not here yet.
+    /// Whether there will be room for so many bytes once what is on its way is here, and what is
+    /// being read has been: all of that can go to the disk.
     #[must_use]
-    pub fn is_receiving(&self) -> bool {
-        self.counters.reserved.load(Ordering::Relaxed) > 0
+    pub fn will_have_room(&self, len: u64) -> bool {
+        let objects = self.counters.objects.load(Ordering::Relaxed);
+        let stays = objects.saturating_mul(OVERHEAD);
+        let needed = len.saturating_add(OVERHEAD);
+        self.may_spill() && stays.saturating_add(needed) <= self.budget.limit()
     }
 
     /// As [`reserve`](Self::reserve); writes the oldest objects to the disk as long as there is too

@@ -97,6 +97,7 @@ impl<'a> Client<'a> {
             Answer::Done => {
                 self.there.insert(object, (len, seed));
             }
+            // Not even when more is on its way than there is memory: then it waits.
             other => panic!("{other:?}"),
         }
     }
@@ -162,8 +163,6 @@ fn clients_that_do_as_they_please_leave_a_node_in_order() {
     });
     wait(&node, "connections", |connections| connections == 0);
     assert_eq!(status(&node, "reserved_bytes"), 0);
-    // More is on its way at times than there is memory, and waits.
-    assert_eq!(status(&node, "refused"), 0);
     let objects: usize = there.iter().map(|(_, there)| there.len()).sum();
     let total = there.iter().flat_map(|(_, there)| there.values());
     let total: usize = total.map(|(len, _)| len).sum();

@@ -21,7 +21,7 @@ use crate::{
     storage::{self, Kind, Object, Reservation, Storage},
 };
 
-/// How long an object waits for others on their way here, and how often it looks for them.
+/// How long an object waits for others, and how often it looks for them.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -271,8 +271,8 @@ impl Connection {
     }
 }
 
-/// Room that is made by writing other objects to the disk. Objects on their way here cannot be
-/// written there, but soon: they are waited for.
+/// Room that is made by writing other objects to the disk. Those on their way here cannot be written
+/// there yet, and those that are being read take memory until then: they are waited for.
 async fn room(
     storage: Arc<Storage>,
     kind: Kind,
@@ -285,7 +285,7 @@ async fn room(
         let made = unblock(move || shared.make_room(kind, &key, len)).await;
         let made = made.unwrap_or(Err(storage::Refusal::OutOfMemory { len }));
         let is_full = matches!(made, Err(storage::Refusal::Full { .. }));
-        if !is_full || !storage.is_receiving() || Instant::now() >= until {
+        if !is_full || !storage.will_have_room(len) || Instant::now() >= until {
             return made;
         }
         sleep_until(Instant::now() + LOOK).await;
