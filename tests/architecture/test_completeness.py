@@ -10,6 +10,7 @@ import pytest
 
 from proxystore import _native
 from proxystore.connectors.native import NativeConnector
+from tests.asynchronous.support import KINDS
 from tests.connectors import test_conformance
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,11 @@ def test_a_connector_has_its_python_class_and_key(kind: str) -> None:
 @pytest.mark.parametrize('kind', ALL)
 def test_a_connector_has_its_conformance_fixture(kind: str) -> None:
     assert kind in test_conformance.SUBJECTS, f'add {kind} to tests/connectors/test_conformance.py'
+
+
+@pytest.mark.parametrize('kind', ALL)
+def test_a_connector_is_tried_by_loops(kind: str) -> None:
+    assert kind in KINDS, f'add {kind} to tests/asynchronous/support.py'
 
 
 @pytest.mark.parametrize('kind', ALL)
