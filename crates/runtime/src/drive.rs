@@ -85,6 +85,11 @@ fn wait<T, E>(
         }
         loop {
             if sleeper.0.woken.swap(false, Ordering::Acquire) {
+                // One that wakes itself, to let others have the thread, is asked for too.
+                if asked.elapsed() >= SLICE {
+                    on_wait().map_err(Stopped::Interrupted)?;
+                    asked = Instant::now();
+                }
                 break;
             }
             let now = Instant::now();
@@ -257,6 +262,18 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn a_signal_ends_an_operation_that_wakes_itself() {
+        let busy = future::poll_fn(|context| {
+            context.waker().wake_by_ref();
+            Poll::<Result<()>>::Pending
+        });
+        match drive(Operation::pending(busy), Deadline::never(), || Err("signal")) {
+            Err(Stopped::Interrupted(reason)) => assert_eq!(reason, "signal"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
