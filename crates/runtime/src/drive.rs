@@ -270,7 +270,9 @@ mod tests {
             context.waker().wake_by_ref();
             Poll::<Result<()>>::Pending
         });
-        match drive(Operation::pending(busy), Deadline::never(), || Err("signal")) {
+        match drive(Operation::pending(busy), Deadline::never(), || {
+            Err("signal")
+        }) {
             Err(Stopped::Interrupted(reason)) => assert_eq!(reason, "signal"),
             other => panic!("{other:?}"),
         }
