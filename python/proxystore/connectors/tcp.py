@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from proxystore.connectors.native import NativeDeferrableConnector
@@ -97,6 +98,8 @@ class TCPConnector(NativeDeferrableConnector[TCPKey]):
         timeout: float = 60.0,
         clear: bool = False,
     ) -> None:
+        if node == 'daemon':
+            _name_program()
         options: dict[str, Any] = {
             'hostname': hostname,
             'port': port,
@@ -117,6 +120,13 @@ class TCPConnector(NativeDeferrableConnector[TCPKey]):
     def __repr__(self) -> str:
         options = ', '.join(f'{name}={value!r}' for name, value in self.config().items())
         return f'{type(self).__name__}({options})'
+
+
+def _name_program() -> None:
+    """Let the native core find the program that starts daemons, whatever PATH says."""
+    program = os.path.join(os.path.dirname(sys.executable), 'proxystore-node')  # noqa: PTH118, PTH120
+    if os.access(program, os.X_OK):
+        os.environ.setdefault('PROXYSTORE_NODE', program)
 
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:
