@@ -314,6 +314,18 @@ fn what_the_server_evicts_is_gone_or_an_error() -> Checked {
 }
 
 #[test]
+fn an_object_whose_parts_push_each_other_out_is_refused() -> Checked {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"])?;
+    let connector = open(&server.config().with("part_size", 1_000_000_i64))?;
+    let used: u64 = server.info("used_memory")?.parse()?;
+    server.ask(&format!("CONFIG SET maxmemory {}", used + (8 << 20)))?;
+    let error = put(&*connector, &vec![7; 20_000_000]).expect_err("no room");
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error:?}");
+    assert!(server.names()?.is_empty(), "{:?}", server.names()?);
+    Ok(())
+}
+
+#[test]
 fn a_value_beyond_the_servers_limit_says_which_option_helps() -> Checked {
     let server = Server::start(&["--proto-max-bulk-len", "1mb"])?;
     let connector = open(&server.config())?;

@@ -20,6 +20,7 @@ use crate::{
     error::{Mismatch, RedisError},
     key::ObjectName,
     manifest::Manifest,
+    resp::Value,
 };
 
 /// How much longer parts live than what lists them, so that it is the first to go.
@@ -97,14 +98,28 @@ impl Exchange for Publish<'_> {
                 }
             }
         }
+        commands.begin(self.parts.len() + 1);
+        commands.argument(b"EXISTS");
+        for part in self.parts {
+            commands.argument(part.as_bytes());
+        }
         let manifest = self.manifest.encode();
         open_set(commands, self.name.as_str(), manifest.len(), self.ttl);
         commands.room(manifest.len()).copy_from_slice(&manifest);
         close_set(commands, self.ttl);
         commands.push(&[b"EXEC"]);
-        connection.owe(self.parts.len() + 4);
+        connection.owe(self.parts.len() + 5);
         connection.flush().await?;
-        let answers = transaction(connection, self.parts.len() + 2).await?;
+        let answers = transaction(connection, self.parts.len() + 3).await?;
+        let there = answers.get(self.parts.len() + 1);
+        let all = i64::try_from(self.parts.len()).map(Value::Integer);
+        if there != all.ok().as_ref() {
+            connection.expect(&[b"UNLINK", self.name.as_str().as_bytes()]);
+            connection.flush().await?;
+            connection.integer().await?;
+            let line = b"OOM it has evicted a part of the object before the last one came";
+            return Err(connection.refused(line));
+        }
         // When it is done a second time, it finds what it has listed the first time.
         let before = answers.first().and_then(look);
         Ok(before.filter(|before| before.nonce != self.manifest.nonce))
