@@ -102,3 +102,20 @@ connector.close()
     finally:
         for process in processes:
             process.communicate('\n', timeout=60)
+
+
+def test_a_connector_starts_a_daemon_that_outlives_it(port: int) -> None:
+    with TCPConnector(port=port, node='daemon') as connector:
+        assert connector.capabilities()['outlives_process']
+        key = connector.put(b'x')
+    found = running(port)
+    assert found is not None
+    assert found.is_daemon
+    with TCPConnector(port=port, node='join') as connector:
+        assert connector.get(key) == b'x'
+    # Another one joins it.
+    with TCPConnector(port=port, node='daemon') as connector:
+        assert connector.get(key) == b'x'
+    again = running(port)
+    assert again is not None
+    assert again.pid == found.pid
