@@ -10,7 +10,8 @@
 //! * `peers`, `lane`, `dial`: which connections there are, and how they are made.
 //! * `connection`: what the operations on one connection share; `waiters`: who they are;
 //!   `reading` and `writing`: how it is turned.
-//! * `exchange`: how an operation takes part in that; `work` and `upload`: what it does.
+//! * `requests`: what operations come down to; `exchange`: how each takes part in a connection;
+//!   `work` and `upload`: what it does there.
 //! * `unsettled`: what is to be removed after a connection was lost.
 //! * `statistics`, `error`.
 
@@ -21,6 +22,7 @@ mod exchange;
 mod lane;
 mod peers;
 mod reading;
+mod requests;
 pub mod settings;
 mod statistics;
 mod unsettled;
@@ -29,32 +31,21 @@ mod waiters;
 mod work;
 mod writing;
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Instant,
-};
+use std::future::Future;
 
 use proxystore_core::{Config, Deadline, Error, Memory, Payload, Result};
-use proxystore_runtime::{allowance, generation, timeout};
+use proxystore_runtime::{allowance, timeout};
 pub use proxystore_wire::{ObjectKey, message::Mode};
-use proxystore_wire::{
-    StreamId,
-    client::{NotNow, Session},
-    frame::MAX_INLINE,
-    message::Refusal,
-};
 
 pub use self::settings::{Credentials, NodeAddress, Settings};
 use self::{
-    connection::Connection,
     error::ClientError,
-    exchange::Exchange,
     peers::{Peer, Peers, Purpose},
+    requests::{
+        Question, again, carry_out, first, in_this_process, put, put_all, question_of, questions,
+    },
     waiters::Outcome,
-    work::{Put, Requests},
+    work::Requests,
 };
 
 /// Asks nodes, in either colour, from any thread. Dropping it closes its connections.
@@ -65,14 +56,6 @@ pub struct Client {
 
 /// Which of the requests of a batch failed, and why.
 pub type Failed = (usize, Error);
-
-/// What can be asked in a few bytes, and again after the connection was lost.
-#[derive(Clone, Copy, Debug)]
-enum Question {
-    Get { whole: bool },
-    Exists,
-    Evict,
-}
 
 impl Client {
     /// A client without connections.
@@ -327,180 +310,5 @@ impl Client {
         };
         let done = self.run(peer, deadline, bytes, noted).await;
         done.map_err(|error| (failed, error))
-    }
-}
-
-/// Fails an operation that was under way when this process was forked: what it waits for is the
-/// parent's.
-async fn in_this_process<T>(
-    operation: impl Future<Output = Result<T, ClientError>>,
-) -> Result<T, ClientError> {
-    let mut operation = pin!(operation);
-    let begun_in = generation();
-    poll_fn(|context| {
-        if generation() != begun_in {
-            return Poll::Ready(Err(ClientError::Forked));
-        }
-        operation.as_mut().poll(context)
-    })
-    .await
-}
-
-/// Tries again, once, what is the same when done twice and whose connection was lost.
-async fn again<T, F: Future<Output = Result<T, ClientError>>>(
-    mut operation: impl FnMut() -> F,
-) -> Result<T, ClientError> {
-    let mut was_lost = false;
-    loop {
-        match operation().await {
-            Err(error) if error.is_loss() && !was_lost => was_lost = true,
-            done => return done,
-        }
-    }
-}
-
-/// Carries requests of a frame each out.
-async fn carry_out<F>(
-    connection: Arc<Connection>,
-    mut requests: Requests<F>,
-) -> Result<Vec<Option<Outcome>>, ClientError>
-where
-    F: FnMut(usize, &mut Session, Instant) -> Result<StreamId, NotNow>,
-{
-    let exchange = Exchange::new(connection);
-    poll_fn(|context| exchange.poll(context, &mut requests)).await?;
-    Ok(requests.into_outcomes())
-}
-
-/// What each request came to or, if one failed, which and why.
-fn all(outcomes: Vec<Option<Outcome>>) -> Result<Vec<Outcome>, (usize, ClientError)> {
-    let mut came_to = Vec::with_capacity(outcomes.len());
-    let mut unanswered = None;
-    for (index, outcome) in outcomes.into_iter().enumerate() {
-        match outcome {
-            Some(Outcome::Failed(error)) => return Err((index, error)),
-            Some(outcome) => came_to.push(outcome),
-            None => unanswered = unanswered.or(Some(index)),
-        }
-    }
-    match unanswered {
-        Some(index) => Err((index, ClientError::Nonsense)),
-        None => Ok(came_to),
-    }
-}
-
-fn first(outcomes: Vec<Option<Outcome>>) -> Result<Outcome, ClientError> {
-    let outcomes = all(outcomes).map_err(|(_, error)| error)?;
-    outcomes.into_iter().next().ok_or(ClientError::Nonsense)
-}
-
-async fn question_of(
-    peer: &Peer,
-    purpose: Purpose,
-    question: Question,
-    key: &ObjectKey,
-) -> Result<Outcome, ClientError> {
-    again(|| async {
-        let connection = peer.lane(purpose).connection().await?;
-        let ask = |_, session: &mut Session, now| question.ask(session, key, now);
-        first(carry_out(connection, Requests::new(1, ask)).await?)
-    })
-    .await
-}
-
-async fn questions<'k>(
-    peer: &Peer,
-    purpose: Purpose,
-    question: Question,
-    keys: impl ExactSizeIterator<Item = &'k ObjectKey>,
-) -> Result<Vec<Outcome>, (usize, ClientError)> {
-    let keys: Vec<_> = keys.collect();
-    let asked = again(|| async {
-        let connection = peer.lane(purpose).connection().await?;
-        let ask =
-            |index: usize, session: &mut Session, now| question.ask(session, keys[index], now);
-        let outcomes = carry_out(connection, Requests::new(keys.len(), ask)).await?;
-        // A node that is about to stop says so to each, and so is asked again as a whole.
-        match all(outcomes) {
-            Err((_, error)) if error.is_loss() => Err(error),
-            outcomes => Ok(outcomes),
-        }
-    });
-    asked.await.map_err(|error| (0, error))?
-}
-
-async fn put(
-    peer: &Peer,
-    key: &ObjectKey,
-    mode: Mode,
-    payload: Payload<'_>,
-) -> Result<(), ClientError> {
-    let is_small = payload.len() <= MAX_INLINE as usize;
-    let purpose = if is_small {
-        Purpose::Small
-    } else {
-        Purpose::Bulk
-    };
-    let (mut copied, mut was_lost) = (false, false);
-    loop {
-        let connection = peer.lane(purpose).connection().await?;
-        let mut work = Put::new(key, mode, payload, copied);
-        let exchange = Exchange::new(connection);
-        let done = poll_fn(|context| exchange.poll(context, &mut work)).await;
-        drop(exchange);
-        let is_unfinished = work.is_unfinished();
-        let done = done.and_then(|()| match work.into_outcome() {
-            Some(Outcome::Done) => Ok(()),
-            Some(Outcome::Failed(error)) => Err(error),
-            _ => Err(ClientError::Nonsense),
-        });
-        match done {
-            // Somebody writes to the object all the time: what is sent is what was summed if it is
-            // sent from a copy.
-            Err(ClientError::Refused { refusal, .. }) if refusal == Refusal::Changed && !copied => {
-                copied = true;
-            }
-            // Nothing was stored, as not all of it was sent.
-            Err(error) if error.is_loss() && is_unfinished && !was_lost => was_lost = true,
-            done => return done,
-        }
-    }
-}
-
-/// Stores all objects; if one cannot be stored, others may have been.
-async fn put_all(
-    peer: &Peer,
-    keys: &[ObjectKey],
-    payloads: &[Payload<'_>],
-) -> Result<(), (usize, ClientError)> {
-    let (mut small, mut large) = (Vec::new(), Vec::new());
-    for (index, payload) in payloads.iter().enumerate().take(keys.len()) {
-        let is_small = payload.len() <= MAX_INLINE as usize;
-        if is_small { &mut small } else { &mut large }.push(index);
-    }
-    if !small.is_empty() {
-        let lost = |error| (small[0], error);
-        let connection = peer.lane(Purpose::Small).connection().await.map_err(lost)?;
-        let ask = |at: usize, session: &mut Session, now| {
-            let index = small[at];
-            session.put(&keys[index], Mode::New, payloads[index].segments(), now)
-        };
-        let outcomes = carry_out(connection, Requests::new(small.len(), ask)).await;
-        all(outcomes.map_err(lost)?).map_err(|(at, error)| (small[at], error))?;
-    }
-    for index in large {
-        let stored = put(peer, &keys[index], Mode::New, payloads[index]);
-        stored.await.map_err(|error| (index, error))?;
-    }
-    Ok(())
-}
-
-impl Question {
-    fn ask(self, session: &mut Session, key: &ObjectKey, now: Instant) -> Result<StreamId, NotNow> {
-        match self {
-            Self::Get { whole } => session.get(key, whole, now),
-            Self::Exists => session.exists(key, now),
-            Self::Evict => session.evict(key, now),
-        }
     }
 }
