@@ -119,3 +119,8 @@ def test_a_connector_starts_a_daemon_that_outlives_it(port: int) -> None:
     again = running(port)
     assert again is not None
     assert again.pid == found.pid
+
+
+def test_a_daemon_of_another_host_is_left_to_that_host(port: int) -> None:
+    TCPConnector('203.0.113.1', port, node='daemon', secret='a secret of some length').close()
+    assert running(port) is None

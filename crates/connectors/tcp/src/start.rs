@@ -4,6 +4,8 @@ use std::{
     collections::HashMap,
     env,
     ffi::OsString,
+    io,
+    net::TcpListener,
     process::{Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -137,7 +139,8 @@ impl Started {
 
 /// Starts a node that outlives this process, unless one runs at the address.
 pub(crate) fn daemon(options: &Options) -> Result<(), TcpError> {
-    if Owner::of(options.port).is_ok_and(|owner| owner.is_some()) {
+    let runs = || Owner::of(options.port).is_ok_and(|owner| owner.is_some());
+    if runs() || !is_here(&options.hostname) {
         return Ok(());
     }
     let program = env::var_os(PROGRAM_VARIABLE).unwrap_or_else(|| OsString::from(PROGRAM));
@@ -149,7 +152,6 @@ pub(crate) fn daemon(options: &Options) -> Result<(), TcpError> {
         Err(source) => return Err(TcpError::NoProgram { program, source }),
     };
     // Another process may have been faster.
-    let runs = || Owner::of(options.port).is_ok_and(|owner| owner.is_some());
     if output.status.success() || runs() {
         return Ok(());
     }
@@ -158,6 +160,13 @@ pub(crate) fn daemon(options: &Options) -> Result<(), TcpError> {
         program,
         said: said.trim().to_owned(),
     })
+}
+
+/// Whether the host is this one: nobody can listen at the address of another. What cannot be resolved
+/// is left to whoever tries to listen there.
+fn is_here(hostname: &str) -> bool {
+    let bound = TcpListener::bind((hostname, 0));
+    !matches!(bound, Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 fn arguments(options: &Options, command: &mut Command) {
