@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! * [`object`]: one object.
+//! * [`reservation`]: room for an object on its way; [`refusal`]: why there is none.
 //! * `budget`: memory that objects may take.
 //! * `spill`: objects on a disk.
 //! * `revoked`: objects that shall not come any more.
@@ -10,6 +11,8 @@
 
 mod budget;
 pub mod object;
+pub mod refusal;
+pub mod reservation;
 mod revoked;
 mod spill;
 pub mod statistics;
@@ -25,7 +28,6 @@ use std::{
     time::Instant,
 };
 
-use proxystore_memory::{Filling, Memory};
 use proxystore_wire::ObjectKey;
 
 use self::{
@@ -36,6 +38,8 @@ use self::{
 };
 pub use self::{
     object::Object,
+    refusal::Refusal,
+    reservation::Reservation,
     statistics::{Kind, Statistics},
 };
 
@@ -75,62 +79,6 @@ struct Disk {
     order: Mutex<BTreeMap<u64, Id>>,
     /// Held by the one who makes room.
     turn: Mutex<()>,
-}
-
-/// Why a node does not do what it is asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The capability opens another object.
-    #[error("the key does not open this object")]
-    Forbidden,
-    /// A new object must have a new name.
-    #[error("there is an object of this name already")]
-    Taken,
-    /// The object was evicted before it was here.
-    #[error("the object was evicted while it was being put")]
-    Revoked,
-    /// It is larger than all memory that objects may take.
-    #[error(
-        "the object has {len} bytes, more than the node's budget of {budget}; start the node with a larger budget"
-    )]
-    TooLarge {
-        /// Bytes of the object.
-        len: u64,
-        /// Bytes of memory that objects may take.
-        budget: u64,
-    },
-    /// Too much of the memory that objects may take is taken.
-    #[error(
-        "the object has {len} bytes, and of the node's budget of {budget} only {available} are left; evict objects, start the node with a larger budget, or name a directory for it to spill to"
-    )]
-    Full {
-        /// Bytes of the object.
-        len: u64,
-        /// Bytes of memory that objects may take.
-        budget: u64,
-        /// Bytes that are left.
-        available: u64,
-    },
-    /// The disk takes no objects.
-    #[error(
-        "the object has {len} bytes, the node's budget of {budget} is used up, and its disk takes no more ({directory}: {reason}); evict objects or make room there"
-    )]
-    Disk {
-        /// Bytes of the object.
-        len: u64,
-        /// Bytes of memory that objects may take.
-        budget: u64,
-        /// The directory that objects are spilled to.
-        directory: String,
-        /// What the system says.
-        reason: io::Error,
-    },
-    /// The system has no memory, whatever the budget says.
-    #[error("the machine of the node has no memory left for an object of {len} bytes")]
-    OutOfMemory {
-        /// Bytes of the object.
-        len: u64,
-    },
 }
 
 impl Storage {
@@ -450,65 +398,6 @@ impl Shard {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// Memory that is left for an object that is on its way. Nothing of it stays if this is dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    storage: Arc<Storage>,
-    kind: Kind,
-    key: ObjectKey,
-    len: u64,
-    charge: Option<Charge>,
-}
-
-impl Reservation {
-    /// The memory for the object's bytes.
-    ///
-    /// # Errors
-    ///
-    /// If the system has none.
-    pub fn memory(&self) -> Result<Filling, Refusal> {
-        let len = usize::try_from(self.len).ok();
-        let filling = len.and_then(|len| Filling::new(len).ok());
-        filling.ok_or(Refusal::OutOfMemory { len: self.len })
-    }
-
-    /// Makes the object visible, in place of one that was there.
-    ///
-    /// # Errors
-    ///
-    /// If the object may not come any more.
-    pub fn commit(mut self, memory: Memory, sum: u64) -> Result<(), Refusal> {
-        let Some(charge) = self.charge.take() else {
-            return Ok(());
-        };
-        let storage = &*self.storage;
-        storage.counters.count(self.kind);
-        Counters::add(&storage.counters.bytes_in, memory.len());
-        let sequence = storage.next.fetch_add(1, Ordering::Relaxed);
-        let object = Object::in_memory(self.key, sum, sequence, memory, charge);
-        let mut shard = storage.shard(self.key.id);
-        shard.admit(self.kind, &self.key)?;
-        storage.count_in(&object);
-        if let Some(disk) = &storage.disk {
-            lock(&disk.order).insert(sequence, self.key.id);
-        }
-        let replaced = shard.objects.insert(self.key.id, Arc::new(object));
-        if let Some(replaced) = &replaced {
-            storage.forget(replaced);
-        }
-        drop(shard);
-        drop(replaced);
-        Ok(())
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let reserved = &self.storage.counters.reserved;
-        reserved.fetch_sub(self.len, Ordering::Relaxed);
     }
 }
 

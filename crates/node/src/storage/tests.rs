@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use proxystore_memory::Segment;
+use proxystore_memory::{Memory, Segment};
 
 use super::*;
 
