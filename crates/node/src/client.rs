@@ -12,7 +12,7 @@
 //!   `reading` and `writing`: how it is turned.
 //! * `requests`: what operations come down to; `exchange`: how each takes part in a connection;
 //!   `work` and `upload`: what it does there.
-//! * `unsettled`: what is to be removed after a connection was lost.
+//! * `unsettled`: what is to be removed after a connection was lost, or a put was given up.
 //! * `statistics`, `error`.
 
 mod connection;
@@ -44,6 +44,7 @@ use self::{
     requests::{
         Question, again, carry_out, first, in_this_process, put, put_all, question_of, questions,
     },
+    unsettled::Unfinished,
     waiters::Outcome,
     work::Requests,
 };
@@ -170,6 +171,7 @@ impl Client {
     ) -> Result<(), Failed> {
         let peer = self.peers.peer(node);
         let len = payloads.iter().map(|payload| payload.len() as u64).sum();
+        let unfinished = Unfinished::new(&peer, keys);
         let stored = self.run_batch(&peer, deadline, len, put_all(&peer, keys, payloads));
         let stored = stored.await;
         if stored.is_ok() {
@@ -179,6 +181,7 @@ impl Client {
             let removed = questions(&peer, Purpose::Small, Question::Evict, keys.iter());
             let _ = self.run_batch(&peer, deadline, 0, removed).await;
         }
+        unfinished.end();
         stored
     }
 

@@ -11,7 +11,7 @@ use std::{
 use proxystore_fork::ClosedInChild;
 use proxystore_runtime::Colour;
 use proxystore_stream::Stream;
-use proxystore_wire::{StreamId, client::Session};
+use proxystore_wire::{ObjectKey, StreamId, client::Session};
 
 use super::{
     dial::Dialled,
@@ -20,7 +20,7 @@ use super::{
     statistics::Statistics,
     unsettled::Unsettled,
     waiters::{Waiters, Wakers},
-    writing::Writer,
+    writing::{Flushed, Writer},
 };
 
 /// For how long nothing may be heard of a node that owes an answer.
@@ -174,6 +174,41 @@ impl Connection {
         .await;
         let mut wakers = Wakers::default();
         self.lock().waiters.leave(id, &mut wakers);
+    }
+
+    /// Asks the node to remove objects, and waits for no answer. Returns those that it could not ask
+    /// for, as too much is to be sent already.
+    pub(crate) fn remove<'k>(&self, mut keys: &'k [ObjectKey]) -> &'k [ObjectKey] {
+        loop {
+            let mut wakers = Wakers::default();
+            let mut state = self.lock();
+            let now = Instant::now();
+            let asked = keys
+                .iter()
+                .take_while(|key| state.session.evict(key, now).is_ok());
+            let asked = asked.count();
+            if asked == 0 || state.lost.is_some() {
+                return keys;
+            }
+            keys = &keys[asked..];
+            state.has_more_to_send(&mut wakers);
+            drop(state);
+            drop(wakers);
+            self.send_for_nobody();
+        }
+    }
+
+    /// Sends what is queued, in the blocking colour, where nobody may come to do it.
+    pub(super) fn send_for_nobody(&self) {
+        if self.colour() == Colour::Shared {
+            return;
+        }
+        // What the socket does not take now is for the leader or, if nobody waits, for whoever comes.
+        let flushed = self.flush(&mut Context::from_waker(Waker::noop()), None);
+        if matches!(flushed, Ok(Flushed::Blocked)) {
+            let mut wakers = Wakers::default();
+            self.lock().waiters.wake_leader(&mut wakers);
+        }
     }
 
     /// Turns it until it is lost: the task of a connection of the shared colour.

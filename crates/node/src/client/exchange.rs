@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -138,12 +138,7 @@ impl Drop for Exchange {
         }
         drop(state);
         drop(wakers);
-        // What the socket does not take now is for the leader or, if nobody waits, for whoever comes.
-        let flushed = connection.flush(&mut Context::from_waker(Waker::noop()), None);
-        if matches!(flushed, Ok(Flushed::Blocked)) {
-            let mut wakers = Wakers::default();
-            connection.lock().waiters.wake_leader(&mut wakers);
-        }
+        connection.send_for_nobody();
     }
 }
 

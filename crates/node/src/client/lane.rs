@@ -166,6 +166,12 @@ impl Lane {
         true
     }
 
+    /// The connection, if there is one that can be used.
+    pub(crate) fn open(&self) -> Option<Arc<Connection>> {
+        let open = self.lock().open.clone();
+        open.filter(|connection| connection.is_usable())
+    }
+
     /// Ends the connection, and fails what is under way on it.
     pub(crate) fn close(&self) {
         if let Some(open) = self.lock().open.take() {

@@ -10,6 +10,7 @@ use std::{
 use proxystore_core::Config;
 use proxystore_fork::PerProcess;
 use proxystore_runtime::{Colour, colour};
+use proxystore_wire::ObjectKey;
 
 use super::{
     lane::Lane,
@@ -53,6 +54,7 @@ struct Table {
 pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) statistics: Arc<Statistics>,
+    unsettled: Arc<Unsettled>,
     /// For each colour, the lanes for each purpose.
     lanes: [[Arc<Lane>; 2]; 2],
 }
@@ -149,6 +151,7 @@ impl Peer {
             name: node.to_string(),
             lanes: Colour::ALL.map(|colour| [lane(colour), lane(colour)]),
             statistics,
+            unsettled,
         }
     }
 
@@ -159,6 +162,15 @@ impl Peer {
             Purpose::Small => small,
             Purpose::Bulk => bulk,
         }
+    }
+
+    /// Has objects removed that nobody will ask for: over a connection of this colour if there is one,
+    /// or as soon as there is any.
+    pub(crate) fn remove(&self, colour: Colour, keys: &[ObjectKey]) {
+        let mut lanes = self.lanes[colour.index()].iter();
+        let open = lanes.find_map(|lane| lane.open());
+        let left = open.map_or(keys, |connection| connection.remove(keys));
+        self.unsettled.add(left.iter().copied());
     }
 
     fn close(&self) {

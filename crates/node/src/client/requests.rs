@@ -22,6 +22,7 @@ use super::{
     error::ClientError,
     exchange::Exchange,
     peers::{Peer, Purpose},
+    unsettled::Unfinished,
     waiters::Outcome,
     work::{Put, Requests},
 };
@@ -146,6 +147,11 @@ pub(super) async fn put(
         Purpose::Bulk
     };
     let (mut copied, mut was_lost) = (false, false);
+    let new = match mode {
+        Mode::New => std::slice::from_ref(key),
+        Mode::Replace => &[],
+    };
+    let unfinished = Unfinished::new(peer, new);
     loop {
         let connection = peer.lane(purpose).connection().await?;
         let mut work = Put::new(key, mode, payload, copied);
@@ -166,7 +172,10 @@ pub(super) async fn put(
             }
             // Nothing was stored, as not all of it was sent.
             Err(error) if error.is_loss() && is_unfinished && !was_lost => was_lost = true,
-            done => return done,
+            done => {
+                unfinished.end();
+                return done;
+            }
         }
     }
 }

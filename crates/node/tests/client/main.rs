@@ -380,6 +380,28 @@ fn operations_can_be_dropped_at_any_point() {
     }
 }
 
+#[test]
+fn a_batch_that_is_dropped_at_any_point_leaves_nothing() {
+    for way in WAYS {
+        let pair = Pair::new(way);
+        let objects = [pattern(100, 1), pattern(400_000, 2), pattern(400_000, 3)];
+        let segments: Vec<_> = objects.iter().map(|bytes| [Segment::from(bytes)]).collect();
+        let payloads: Vec<_> = segments.iter().map(Payload::from).collect();
+        for polls in 0..30 {
+            let keys: Vec<_> = (0..3).map(|index| key(1000 + 3 * polls + index)).collect();
+            let never = Deadline::never();
+            let put = pair
+                .client
+                .put_batch(&pair.address, &keys, &payloads, never);
+            let ended = now(first_polls(polls, put)).expect("no error");
+            for key in &keys {
+                let found = pair.get(key).expect("no error");
+                assert_eq!(found.is_some(), ended.is_some(), "{way:?} {polls}");
+            }
+        }
+    }
+}
+
 /// The output of a future, unless it needs more polls.
 async fn first_polls<T>(
     mut polls: u64,
