@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from proxystore.connectors.exceptions import ConnectorConfigError
 from proxystore.connectors.native import NativeDeferrableConnector
 from proxystore.serialize import BytesLike
+from proxystore.utils._paths import absolute
 
 __all__ = ['BytesLike', 'FileConnector', 'FileKey']
 
@@ -63,7 +64,7 @@ class FileConnector(NativeDeferrableConnector[FileKey]):
         if not isinstance(store_dir, str | os.PathLike):
             msg = f'The option store_dir must be a path, not {store_dir!r}.'
             raise ConnectorConfigError(msg)
-        self.store_dir: str = os.path.abspath(os.fspath(store_dir))  # noqa: PTH100
+        self.store_dir: str = absolute(store_dir)
         super().__init__(store_dir=self.store_dir, clear=clear, buffering=buffering, fsync=fsync)
 
     def __repr__(self) -> str:

@@ -80,6 +80,10 @@ class NativeConnector(AwaitableOperations[KeyT], Generic[KeyT]):
     def __init__(self, **options: Any) -> None:
         self._native = CoreConnector(self.kind, options, self.key_type)
 
+    def __repr__(self) -> str:
+        options = ', '.join(f'{name}={value!r}' for name, value in self.config().items())
+        return f'{type(self).__name__}({options})'
+
     def __enter__(self) -> Self:
         return self
 

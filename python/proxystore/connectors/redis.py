@@ -6,13 +6,14 @@ other stored.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from proxystore.connectors.native import NativeDeferrableConnector
 from proxystore.serialize import BytesLike
+from proxystore.utils._paths import absolute
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
 __all__ = ['BytesLike', 'RedisConnector', 'RedisKey']
@@ -107,14 +108,14 @@ class RedisConnector(NativeDeferrableConnector[RedisKey]):
             'port': port,
             'clear': clear,
             'url': url,
-            'path': _absolute(path),
+            'path': absolute(path),
             'username': username,
             'password': password,
             'database': database,
             'tls': tls,
-            'tls_ca': _absolute(tls_ca),
-            'tls_certificate': _absolute(tls_certificate),
-            'tls_key': _absolute(tls_key),
+            'tls_ca': absolute(tls_ca),
+            'tls_certificate': absolute(tls_certificate),
+            'tls_key': absolute(tls_key),
             'cluster': cluster,
             'sentinel': sentinel,
             'sentinel_master': sentinel_master,
@@ -140,7 +141,7 @@ class RedisConnector(NativeDeferrableConnector[RedisKey]):
         """Make a connector to the server that a URL names.
 
         ```python
-        RedisConnector.from_url('rediss://user:secret@example.org:6379/1')
+        RedisConnector.from_url('rediss://user:env%3AREDIS_PASSWORD@example.org:6379/1')
         RedisConnector.from_url('unix:///run/redis/redis.sock', prefix='results:')
         ```
 
@@ -153,7 +154,3 @@ class RedisConnector(NativeDeferrableConnector[RedisKey]):
             ConnectorConfigError: If the URL or an option is wrong.
         """
         return cls(url=url, clear=clear, **options)
-
-
-def _absolute(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.path.abspath(os.fspath(path))  # noqa: PTH100

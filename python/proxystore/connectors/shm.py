@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from proxystore.connectors.native import NativeDeferrableConnector
 from proxystore.serialize import BytesLike
+from proxystore.utils._paths import absolute
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ['BytesLike', 'ShmConnector', 'ShmKey']
 
@@ -72,16 +75,12 @@ class ShmConnector(NativeDeferrableConnector[ShmKey]):
     ) -> None:
         options: dict[str, Any] = {
             'namespace': namespace,
-            'directory': None if directory is None else os.path.abspath(os.fspath(directory)),  # noqa: PTH100
+            'directory': absolute(directory),
             'budget': budget,
-            'spill': None if spill is None else os.path.abspath(os.fspath(spill)),  # noqa: PTH100
+            'spill': absolute(spill),
             'hold': hold,
             'pool': pool,
             'idle': idle,
             'clear': clear,
         }
         super().__init__(**{name: value for name, value in options.items() if value is not None})
-
-    def __repr__(self) -> str:
-        options = ', '.join(f'{name}={value!r}' for name, value in self.config().items())
-        return f'{type(self).__name__}({options})'

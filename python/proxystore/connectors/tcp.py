@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from proxystore.connectors.native import NativeDeferrableConnector
 from proxystore.serialize import BytesLike
+from proxystore.utils._paths import absolute
 
 __all__ = ['BytesLike', 'TCPConnector', 'TCPKey']
 
@@ -105,11 +106,11 @@ class TCPConnector(NativeDeferrableConnector[TCPKey]):
             'port': port,
             'node': node,
             'secret': secret,
-            'certificate': _absolute(certificate),
-            'certificate_key': _absolute(certificate_key),
-            'authority': _absolute(authority),
+            'certificate': absolute(certificate),
+            'certificate_key': absolute(certificate_key),
+            'authority': absolute(authority),
             'budget': budget,
-            'spill': _absolute(spill),
+            'spill': absolute(spill),
             'unix': unix,
             'encrypt': encrypt,
             'timeout': timeout,
@@ -117,17 +118,9 @@ class TCPConnector(NativeDeferrableConnector[TCPKey]):
         }
         super().__init__(**{name: value for name, value in options.items() if value is not None})
 
-    def __repr__(self) -> str:
-        options = ', '.join(f'{name}={value!r}' for name, value in self.config().items())
-        return f'{type(self).__name__}({options})'
-
 
 def _name_program() -> None:
     """Let the native core find the program that starts daemons, whatever PATH says."""
     program = os.path.join(os.path.dirname(sys.executable), 'proxystore-node')  # noqa: PTH118, PTH120
     if os.access(program, os.X_OK):
         os.environ.setdefault('PROXYSTORE_NODE', program)
-
-
-def _absolute(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.path.abspath(os.fspath(path))  # noqa: PTH100

@@ -6,15 +6,16 @@ The one module of this package that imports the extension.
 from __future__ import annotations
 
 import atexit
-import os
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from proxystore._native import Node as CoreNode
 from proxystore._native import node_owner
 from proxystore.connectors.native import report
+from proxystore.utils._paths import absolute
 
 if TYPE_CHECKING:
+    import os
     from types import TracebackType
 
 __all__ = [
@@ -232,12 +233,8 @@ def node_options(**options: Any) -> dict[str, Any]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     for name in _PATHS:
         if name in given:
-            given[name] = _absolute(given[name])
+            given[name] = absolute(given[name])
     secret = given.get('secret')
     if isinstance(secret, str) and secret.startswith('file:'):
-        given['secret'] = f'file:{_absolute(secret.removeprefix("file:"))}'
+        given['secret'] = f'file:{absolute(secret.removeprefix("file:"))}'
     return given
-
-
-def _absolute(path: str | os.PathLike[str]) -> str:
-    return os.path.abspath(os.fspath(path))  # noqa: PTH100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any, ClassVar, Self, SupportsIndex
 
-__all__ = ['LiteralSecret', 'guard_secrets']
+__all__ = ['LiteralSecret', 'guard_secrets', 'names_a_place']
 
 _REFERENCES = ('env:', 'file:')
 
@@ -43,6 +43,15 @@ class LiteralSecret(str):
         return self
 
 
+def names_a_place(option: str) -> bool:
+    """Tell whether an option says where a secret is, and is not the secret itself.
+
+    Args:
+        option: Value of the option.
+    """
+    return option.startswith(_REFERENCES)
+
+
 def guard_secrets(options: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """Let secrets among options hide themselves.
 
@@ -57,6 +66,6 @@ def guard_secrets(options: dict[str, Any], names: frozenset[str]) -> dict[str, A
     guarded = dict(options)
     for name in names & options.keys():
         value = options[name]
-        if isinstance(value, str) and not value.startswith(_REFERENCES):
+        if isinstance(value, str) and not names_a_place(value):
             guarded[name] = LiteralSecret(value)
     return guarded
