@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,14 +22,6 @@ MANY = 1000
 
 ECHOES = ['echo-tcp', 'echo-unix']
 TRANSFERS = [f'{what}-{how}' for how in ('tcp', 'unix') for what in ('send', 'receive', 'fresh')]
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tests.support.servers import free_port
+
 from benches.python.harness import UPSTREAM, Contender, Row, compete, table
 from benches.python.network import (
     ECHOES,
@@ -21,7 +23,6 @@ from benches.python.network import (
     child,
     contender,
     floor,
-    free_port,
     serve,
 )
 

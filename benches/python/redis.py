@@ -11,10 +11,13 @@ import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.servers import RedisServer
+
 from benches.python.harness import UPSTREAM, Contender, Row, answer, compete, table
-from benches.python.network import LARGE, SMALL, contender, floor, free_port, serve
+from benches.python.network import LARGE, SMALL, contender, floor, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,22 +31,13 @@ ARRAY_BAR = 220
 
 
 @contextmanager
-def server(*options: str) -> Iterator[int]:
+def server() -> Iterator[int]:
     """A Redis server that keeps nothing on disk, and its port."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as directory:
-        command = ['redis-server', '--port', str(port), '--save', '', '--dir', directory]
-        process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
-        if process.stdout is None:
-            raise RuntimeError('the process has no pipe')
-        try:
-            for line in process.stdout:
-                if 'Ready to accept' in line:
-                    break
-            yield port
-        finally:
-            process.terminate()
-            process.wait()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        RedisServer(Path(directory, 'redis')) as running,
+    ):
+        yield running.port
 
 
 def ours(port: int, size: int) -> None:
