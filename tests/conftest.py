@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copyreg
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from tests.support.servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope='session')
@@ -36,6 +37,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Redis and Valkey servers by name, each started when a test first asks for it."""
     with Servers(tmp_path_factory.mktemp('servers')) as servers:
         yield servers
+
+
+@pytest.fixture
+def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home, and beside it a place for the sockets of nodes, of this test alone."""
+    # The path of a Unix socket must be short.
+    with tempfile.TemporaryDirectory(prefix='px-', ignore_cleanup_errors=True) as directory:
+        home = Path(directory, 'home')
+        monkeypatch.setenv('PROXYSTORE_HOME', str(home))
+        monkeypatch.setenv('XDG_RUNTIME_DIR', directory)
+        yield home
 
 
 @pytest.fixture(params=START_METHODS)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
-import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxystore import node
+from tests.support.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,21 +16,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home, and a place for sockets, of this test alone."""
-    home = tmp_path / 'home'
-    monkeypatch.setenv('PROXYSTORE_HOME', str(home))
-    # The path of a Unix socket must be short.
-    with tempfile.TemporaryDirectory(prefix='px-') as directory:
-        monkeypatch.setenv('XDG_RUNTIME_DIR', directory)
-        yield home
+def at_home(own_home: Path) -> None:
+    """Every test has a home of its own."""
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
     """A free port, on which no daemon stays behind."""
-    with socket.create_server(('127.0.0.1', 0)) as free:
-        number: int = free.getsockname()[1]
+    number = free_port()
     yield number
     found = node.running(number)
     if found is not None and found.is_daemon and found.pid != os.getpid():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,16 +11,12 @@ from proxystore.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
-def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home and a place for sockets of this test alone; paths of sockets must be short."""
-    home = Path(tempfile.mkdtemp(prefix='tcp-', dir='/tmp'))
-    monkeypatch.setenv('PROXYSTORE_HOME', str(home / 'home'))
-    monkeypatch.setenv('XDG_RUNTIME_DIR', str(home))
-    yield home
-    shutil.rmtree(home, ignore_errors=True)
+def at_home(own_home: Path) -> None:
+    """Every test has a home of its own."""
 
 
 @pytest.fixture(params=['unix', 'tcp', 'tls'])
@@ -33,7 +26,7 @@ def connector(request: pytest.FixtureRequest, own_home: Path) -> Iterator[TCPCon
     Its secret is a file's that children find whatever their environment is: a fork server has that
     of whoever started it.
     """
-    secret = own_home / 'secret'
+    secret = own_home.parent / 'secret'
     secret.touch(mode=0o600)
     secret.write_text('what everybody here knows')
     with TCPConnector(

@@ -55,8 +55,8 @@ def test_a_proxy_is_resolved_by_another_interpreter(
     found = peer.run(
         """
         import os, pickle
-        os.environ['PROXYSTORE_HOME'] = home + '/home'
-        os.environ['XDG_RUNTIME_DIR'] = home
+        os.environ['PROXYSTORE_HOME'] = home
+        os.environ['XDG_RUNTIME_DIR'] = os.path.dirname(home)
         proxy = pickle.loads(pickled)
         proxy[0] = 7
         result = int(proxy.sum())
@@ -236,8 +236,8 @@ def test_ctrl_c_ends_a_get_from_a_node_that_stands_still(own_home: Path, peer: I
     port = peer.run(
         """
         import os
-        os.environ['PROXYSTORE_HOME'] = home + '/home'
-        os.environ['XDG_RUNTIME_DIR'] = home
+        os.environ['PROXYSTORE_HOME'] = home
+        os.environ['XDG_RUNTIME_DIR'] = os.path.dirname(home)
         from proxystore.connectors.tcp import TCPConnector
         import builtins
         builtins.node = TCPConnector(port=0)
