@@ -203,7 +203,10 @@ mod tests {
         claim.tell("h", false).expect("room");
         assert_eq!(take().expect_err("it is taken").address, "h");
         drop(claim);
-        take().expect("nobody has it any more");
+        // A program that another test starts has a copy of the file until it runs.
+        while take().is_err() {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Whatever takes so long hangs.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(super) fn soon() -> Deadline {
     Deadline::at(Instant::now() + PATIENCE)
