@@ -75,12 +75,6 @@ impl Secret {
         }
     }
 
-    /// Whether it stands here itself.
-    #[must_use]
-    pub const fn is_literal(&self) -> bool {
-        matches!(self.0, Kind::Literal(_))
-    }
-
     /// The secret's bytes.
     ///
     /// # Errors
@@ -296,7 +290,7 @@ mod tests {
         let file = Secret::parse("file:/a b");
         assert_eq!(file.reference().as_deref(), Some("file:/a b"));
         let literal = Secret::parse("hunter2");
-        assert_eq!((literal.reference(), literal.is_literal()), (None, true));
+        assert_eq!(literal.reference(), None);
         assert_eq!(literal.to_option().as_deref(), Some("hunter2"));
         assert_eq!(format!("{literal:?}"), "Secret(***)");
         assert_eq!(literal.reveal().expect("a secret"), b"hunter2");

@@ -88,16 +88,6 @@ impl TlsClient {
         })
     }
 
-    /// The same, with servers asked for by this name instead of their address's.
-    ///
-    /// # Errors
-    ///
-    /// [`StreamError::Certificate`] if it is no name.
-    pub fn with_name(mut self, name: &str) -> Result<Self, StreamError> {
-        self.name = Some(server_name(name)?);
-        Ok(self)
-    }
-
     pub(crate) fn session(&self, address: &Address) -> Result<Session, StreamError> {
         let name = match (&self.name, address) {
             (Some(name), _) => name.clone(),
