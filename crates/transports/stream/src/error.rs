@@ -1,6 +1,6 @@
 //! What goes wrong with a stream.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use proxystore_core::{Error, ErrorKind};
 
@@ -50,10 +50,18 @@ pub enum StreamError {
         source: rustls::Error,
     },
     /// Certificates or keys that are none.
-    #[error("{problem} (in {path})")]
+    #[error("{problem} (in {})", path.display())]
     Certificate {
         /// The file.
-        path: String,
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// What TLS needs beside files.
+    #[error("TLS cannot be used with {what}: {problem}")]
+    Tls {
+        /// What it is.
+        what: String,
         /// What is wrong with it.
         problem: String,
     },
@@ -152,6 +160,7 @@ impl From<StreamError> for Error {
             StreamError::Certificate { path, .. } => {
                 Self::new(ErrorKind::InvalidConfig, message).with_path(path)
             }
+            StreamError::Tls { .. } => Self::new(ErrorKind::InvalidConfig, message),
             StreamError::Secret(error) => error.into(),
             StreamError::Listen { address, source } => {
                 let kind = match source.kind() {

@@ -52,7 +52,7 @@ impl TlsClient {
         };
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| no_file("the ciphers", error.to_string()))?
+            .map_err(|error| unusable("the ciphers", error))?
             .with_root_certificates(roots);
         let config = match identity(files)? {
             None => builder.with_no_client_auth(),
@@ -77,7 +77,7 @@ impl TlsClient {
         let verifier = Anybody(Arc::clone(&provider));
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
-            .map_err(|error| no_file("the ciphers", error.to_string()))?
+            .map_err(|error| unusable("the ciphers", error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
@@ -95,7 +95,7 @@ impl TlsClient {
             (None, Address::Unix(_)) => server_name("localhost")?,
         };
         let connection = ClientConnection::new(Arc::clone(&self.config), name)
-            .map_err(|error| no_file("the session", error.to_string()))?;
+            .map_err(|error| unusable("a session", error))?;
         Ok(Session::new(Connection::Client(connection)))
     }
 }
@@ -113,25 +113,21 @@ impl TlsServer {
     /// [`StreamError::Certificate`] naming the file, or what is missing.
     pub fn mutual(files: TlsFiles<'_>) -> Result<Self, StreamError> {
         let Some(authority) = files.authority else {
-            return Err(no_file(
-                "the options",
-                "an authority to check clients by is missing",
-            ));
+            let missing = "an authority to check clients by is missing";
+            return Err(unusable("the options", missing));
         };
         let Some((chain, key, path)) = identity(files)? else {
-            return Err(no_file(
-                "the options",
-                "a certificate and its key are missing",
-            ));
+            let missing = "a certificate and its key are missing";
+            return Err(unusable("the options", missing));
         };
         let provider = provider();
         let roots = Arc::new(roots(authority)?);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
-            .map_err(|error| no_file(authority.display(), error.to_string()))?;
+            .map_err(|error| no_file(authority, error.to_string()))?;
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
-            .map_err(|error| no_file("the ciphers", error.to_string()))?
+            .map_err(|error| unusable("the ciphers", error))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(|error| no_file(path, error.to_string()))?;
@@ -146,14 +142,14 @@ impl TlsServer {
     /// If the certificate cannot be made.
     pub fn anonymous() -> Result<Self, StreamError> {
         let made = rcgen::generate_simple_self_signed([NOBODY.to_owned()])
-            .map_err(|error| no_file("a new certificate", error.to_string()))?;
+            .map_err(|error| unusable("a new certificate", error))?;
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         let config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
-            .map_err(|error| no_file("the ciphers", error.to_string()))?
+            .map_err(|error| unusable("the ciphers", error))?
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key.into())
-            .map_err(|error| no_file("a new certificate", error.to_string()))?;
+            .map_err(|error| unusable("a new certificate", error))?;
         Ok(Self::without_tickets(config))
     }
 
@@ -165,7 +161,7 @@ impl TlsServer {
 
     pub(crate) fn session(&self) -> Result<Session, StreamError> {
         let connection = ServerConnection::new(Arc::clone(&self.0))
-            .map_err(|error| no_file("the session", error.to_string()))?;
+            .map_err(|error| unusable("a session", error))?;
         Ok(Session::new(Connection::Server(connection)))
     }
 }
@@ -193,34 +189,35 @@ fn has_aes() -> bool {
     return false;
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, String);
+type Identity<'a> = (
+    Vec<CertificateDer<'static>>,
+    PrivateKeyDer<'static>,
+    &'a Path,
+);
 
-fn identity(files: TlsFiles<'_>) -> Result<Option<Identity>, StreamError> {
+fn identity(files: TlsFiles<'_>) -> Result<Option<Identity<'_>>, StreamError> {
     let (certificate, key) = match (files.certificate, files.key) {
         (None, None) => return Ok(None),
         (Some(certificate), Some(key)) => (certificate, key),
         (Some(certificate), None) => {
-            return Err(no_file(
-                certificate.display(),
-                "the private key for it is missing",
-            ));
+            return Err(no_file(certificate, "the private key for it is missing"));
         }
         (None, Some(key)) => {
-            return Err(no_file(key.display(), "the certificate for it is missing"));
+            return Err(no_file(key, "the certificate for it is missing"));
         }
     };
     let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| no_file(key.display(), format!("there is no private key: {error}")))?;
-    Ok(Some((chain, private, certificate.display().to_string())))
+        .map_err(|error| no_file(key, format!("there is no private key: {error}")))?;
+    Ok(Some((chain, private, certificate)))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StreamError> {
-    let failed = |error| no_file(path.display(), format!("there is no certificate: {error}"));
+    let failed = |error| no_file(path, format!("there is no certificate: {error}"));
     let found = CertificateDer::pem_file_iter(path).map_err(failed)?;
     let found = found.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     if found.is_empty() {
-        return Err(no_file(path.display(), "there is no certificate"));
+        return Err(no_file(path, "there is no certificate"));
     }
     Ok(found)
 }
@@ -229,7 +226,7 @@ fn roots(path: &Path) -> Result<RootCertStore, StreamError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         let added = roots.add(certificate);
-        added.map_err(|error| no_file(path.display(), error.to_string()))?;
+        added.map_err(|error| no_file(path, error.to_string()))?;
     }
     Ok(roots)
 }
@@ -242,7 +239,7 @@ fn system_roots() -> Result<RootCertStore, StreamError> {
     if roots.is_empty() {
         let problem = found.errors.first().map(ToString::to_string);
         let problem = problem.unwrap_or_else(|| "there are none".to_owned());
-        return Err(no_file("the system's authorities", problem));
+        return Err(unusable("the system's authorities", problem));
     }
     Ok(roots)
 }
@@ -252,13 +249,20 @@ fn server_name(host: &str) -> Result<ServerName<'static>, StreamError> {
         return Ok(ServerName::IpAddress(address.into()));
     }
     ServerName::try_from(host.to_owned())
-        .map_err(|_| no_file(host, "this is no name that a certificate could bear"))
+        .map_err(|_| unusable(host, "this is no name that a certificate could bear"))
 }
 
-fn no_file(path: impl fmt::Display, problem: impl Into<String>) -> StreamError {
+fn no_file(path: &Path, problem: impl Into<String>) -> StreamError {
     StreamError::Certificate {
-        path: path.to_string(),
+        path: path.to_owned(),
         problem: problem.into(),
+    }
+}
+
+fn unusable(what: &str, problem: impl fmt::Display) -> StreamError {
+    StreamError::Tls {
+        what: what.to_owned(),
+        problem: problem.to_string(),
     }
 }
 
