@@ -1,9 +1,6 @@
 //! Makes connections: by the shortest way, to whoever proves to be the node that is meant.
 
-use std::{
-    net::{IpAddr, ToSocketAddrs, UdpSocket},
-    sync::Arc,
-};
+use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
 
 use proxystore_stream::{Address, Stream, StreamError, TlsClient};
 use proxystore_wire::{
@@ -98,18 +95,17 @@ async fn shake_hands(
     authentication: &Authentication<'_>,
 ) -> Result<Dialled, ClientError> {
     let mut nonce = [0; 32];
-    getrandom::fill(&mut nonce).map_err(|error| lost(std::io::Error::other(error)))?;
+    getrandom::fill(&mut nonce).map_err(std::io::Error::other)?;
     let mut out = Vec::new();
     let mut handshake = ClientHandshake::new(Limits::default(), authentication, nonce, &mut out)?;
     let mut received = Vec::new();
     let mut staging = [0; 512];
     loop {
         if !out.is_empty() {
-            let written = stream.write_all(&[out.as_slice().into()]).await;
-            written.map_err(lost)?;
+            stream.write_all(&[out.as_slice().into()]).await?;
             out.clear();
         }
-        match stream.read(&mut staging).await.map_err(lost)? {
+        match stream.read(&mut staging).await? {
             0 => return Err(ClientError::Lost(Lost::Closed)),
             read => received.extend_from_slice(&staging[..read]),
         }
@@ -117,8 +113,7 @@ async fn shake_hands(
         received.drain(..progress.used);
         if let Some(agreed) = progress.agreed {
             if !out.is_empty() {
-                let written = stream.write_all(&[out.as_slice().into()]).await;
-                written.map_err(lost)?;
+                stream.write_all(&[out.as_slice().into()]).await?;
             }
             return Ok(Dialled {
                 stream,
@@ -127,8 +122,4 @@ async fn shake_hands(
             });
         }
     }
-}
-
-fn lost(error: std::io::Error) -> ClientError {
-    ClientError::Lost(Lost::Io(Arc::new(error)))
 }

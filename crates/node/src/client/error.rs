@@ -101,6 +101,19 @@ impl From<StreamError> for ClientError {
     }
 }
 
+impl From<io::Error> for ClientError {
+    /// Of a connection that was there.
+    fn from(error: io::Error) -> Self {
+        Self::Lost(Lost::Io(Arc::new(error)))
+    }
+}
+
+impl From<Violation> for ClientError {
+    fn from(violation: Violation) -> Self {
+        Self::Lost(Lost::Violation(violation))
+    }
+}
+
 impl From<Error> for ClientError {
     fn from(error: Error) -> Self {
         Self::Unreachable(Arc::new(error))

@@ -15,7 +15,6 @@ use super::{
     connection::{Connection, State},
     error::{ClientError, Lost},
     waiters::{Body, Outcome, Wakers},
-    writing::failed,
 };
 
 /// Bytes that are read at once. The longest frame fits.
@@ -96,7 +95,7 @@ impl Connection {
         let Poll::Ready(read) = read else {
             return self.poll_keep_alive(context, reader);
         };
-        let (filled, staged) = read.map_err(failed)?;
+        let (filled, staged) = read?;
         if filled + staged == 0 {
             return Poll::Ready(Err(ClientError::Lost(Lost::Closed)));
         }
@@ -139,10 +138,7 @@ impl Connection {
     ) -> Result<(), ClientError> {
         loop {
             let staged = &reader.staging[reader.start..reader.end];
-            let received = state
-                .session
-                .receive(staged, now)
-                .map_err(|violation| ClientError::Lost(Lost::Violation(violation)))?;
+            let received = state.session.receive(staged, now)?;
             reader.start += received.used;
             match received.event {
                 None => return Ok(()),
@@ -263,8 +259,7 @@ impl Connection {
         }
         reader.timer = None;
         let mut state = self.lock();
-        let told = state.session.handle_timeout(Instant::now());
-        told.map_err(|violation| ClientError::Lost(Lost::Violation(violation)))?;
+        state.session.handle_timeout(Instant::now())?;
         state.unsent = true;
         drop(state);
         Poll::Ready(Ok(()))

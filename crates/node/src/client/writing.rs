@@ -1,19 +1,14 @@
 //! Sends what operations have queued, and the objects that they put.
 
 use std::{
-    sync::{Arc, MutexGuard, TryLockError},
+    sync::{MutexGuard, TryLockError},
     task::{Context, Poll, ready},
 };
 
 use proxystore_memory::Segment;
 use proxystore_wire::{Chunk, StreamId};
 
-use super::{
-    connection::Connection,
-    error::{ClientError, Lost},
-    upload::Upload,
-    waiters::Wakers,
-};
+use super::{connection::Connection, error::ClientError, upload::Upload, waiters::Wakers};
 
 /// The memory that is kept for frames, in bytes.
 const KEPT: usize = 256 << 10;
@@ -109,7 +104,7 @@ impl Connection {
             writer.stuck = true;
             if !writer.rest().is_empty() {
                 let frames = [Segment::from(writer.rest())];
-                let sent = ready!(self.stream.poll_write(context, &frames)).map_err(failed)?;
+                let sent = ready!(self.stream.poll_write(context, &frames))?;
                 writer.advance(sent);
                 writer.unflushed = true;
                 continue;
@@ -124,7 +119,7 @@ impl Connection {
                 ready!(self.poll_send_chunk(context, writer, &chunk, upload))?;
             } else if writer.rest().is_empty() {
                 if writer.unflushed {
-                    ready!(self.stream.poll_flush(context)).map_err(failed)?;
+                    ready!(self.stream.poll_flush(context))?;
                     writer.unflushed = false;
                 }
                 return Poll::Ready(Ok(()));
@@ -169,7 +164,7 @@ impl Connection {
         upload.prepare(chunk.body.clone());
         let mut parts = vec![Segment::from(writer.rest()), Segment::from(chunk.header())];
         upload.gather(chunk.body.clone(), &mut parts);
-        let sent = ready!(self.stream.poll_write(context, &parts)).map_err(failed)?;
+        let sent = ready!(self.stream.poll_write(context, &parts))?;
         drop(parts);
         let frames = sent.min(writer.rest().len());
         writer.advance(frames);
@@ -181,8 +176,4 @@ impl Connection {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-pub(super) fn failed(error: std::io::Error) -> ClientError {
-    ClientError::Lost(Lost::Io(Arc::new(error)))
 }
