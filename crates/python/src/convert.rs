@@ -1,8 +1,10 @@
-//! Keys and configurations, between Python and the core.
+//! Keys, configurations and times, between Python and the core.
 
-use proxystore::{Capabilities, Config, Error, ErrorKind, Field, Key, Value, When};
+use std::time::{Duration, Instant};
+
+use proxystore::{Capabilities, Config, Deadline, Error, ErrorKind, Field, Key, Value, When};
 use pyo3::{
-    exceptions::PyTypeError,
+    exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType},
 };
@@ -98,6 +100,21 @@ pub(crate) fn fields_to_python<'py>(py: Python<'py>, key: &Key) -> PyResult<Boun
         Field::Nested(key) => Ok(fields_to_python(py, key)?.into_any()),
     });
     PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)
+}
+
+/// The deadline in so many seconds from now; none if no clock goes that far.
+///
+/// # Errors
+///
+/// `ValueError` if they are negative or no number.
+pub(crate) fn deadline_in(seconds: f64) -> PyResult<Deadline> {
+    if seconds.is_nan() || seconds < 0.0 {
+        let message = "a timeout is a number of seconds, 0 or more";
+        return Err(PyValueError::new_err(message));
+    }
+    let timeout = Duration::try_from_secs_f64(seconds).ok();
+    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    Ok(until.into())
 }
 
 /// The configuration that a dictionary of options stands for.

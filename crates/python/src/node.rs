@@ -1,12 +1,9 @@
 //! Nodes in this process, and what is known of those in others.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Mutex, PoisonError};
 
 use proxystore::{
-    Deadline, Error, ErrorKind, Result,
+    Error, ErrorKind, Result,
     node::{Node, NodeOptions, place::Owner},
 };
 use pyo3::{prelude::*, types::PyDict};
@@ -53,7 +50,7 @@ impl PyNode {
 
     /// Stops it, once its clients have finished or the seconds are over; whether they have.
     fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let deadline = deadline(timeout);
+        let deadline = convert::deadline_in(timeout)?;
         door::call(py, || {
             let node = self.take();
             Ok(node.is_none_or(|node| node.stop(deadline)))
@@ -81,13 +78,6 @@ impl Drop for PyNode {
             })
         });
     }
-}
-
-/// The deadline in so many seconds; none if that is beyond every clock.
-fn deadline(seconds: f64) -> Deadline {
-    let seconds = Duration::try_from_secs_f64(seconds.max(0.0)).ok();
-    let instant = seconds.and_then(|seconds| Instant::now().checked_add(seconds));
-    instant.into()
 }
 
 /// The node of this user on a port of this host: its process, whether that is a daemon, and where it

@@ -1,13 +1,10 @@
 //! Messages through servers, for the shims of streams.
 
-use std::time::{Duration, Instant};
-
 use proxystore::{
     Deadline,
     redis_streams::{Message, Publisher, Queue, Subscriber},
 };
 use pyo3::{
-    exceptions::PyValueError,
     prelude::*,
     types::{PyBytes, PyDict},
 };
@@ -71,7 +68,7 @@ impl PyRedisQueue {
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let until = match timeout {
             None => Deadline::never(),
-            Some(seconds) => within(seconds)?,
+            Some(seconds) => convert::deadline_in(seconds)?,
         };
         // The queue itself keeps the deadline: it has to tell the server.
         let message = door::run(py, Deadline::never(), |_| self.0.pop(until))?;
@@ -115,14 +112,6 @@ impl PyRedisSubscriber {
             Ok(())
         })
     }
-}
-
-fn within(seconds: f64) -> PyResult<Deadline> {
-    let timeout = Duration::try_from_secs_f64(seconds)
-        .map_err(|_| PyValueError::new_err("a timeout is a number of seconds, 0 or more"))?;
-    // Later than any clock goes is never.
-    let until = Instant::now().checked_add(timeout);
-    Ok(until.map_or_else(Deadline::never, Deadline::at))
 }
 
 /// Messages are `bytes` to those who receive them, so they are copied.
