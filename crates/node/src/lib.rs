@@ -15,4 +15,4 @@ pub mod place;
 pub mod server;
 pub mod storage;
 
-pub use self::server::{Certificates, Node, NodeError, NodeOptions, ServerLimits};
+pub use self::server::{Certificates, Node, NodeError, NodeOptions, ServerLimits, read_path};

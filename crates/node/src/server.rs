@@ -34,6 +34,7 @@ use proxystore_stream::{Address, Secret, TlsServer, tls::TlsFiles};
 use proxystore_wire::handshake::SHORTEST_SECRET;
 
 pub use self::{
+    config::read_path,
     error::NodeError,
     options::{Certificates, NodeOptions, ServerLimits},
 };

@@ -6,6 +6,7 @@ use proxystore_core::{Capabilities, Config, Connector, Factory, OptionInfo, Resu
 use proxystore_node::{
     Certificates, NodeOptions,
     client::{Credentials, Settings},
+    read_path,
 };
 use proxystore_stream::{Secret, TlsClient, tls::TlsFiles};
 
@@ -176,7 +177,7 @@ pub(crate) struct Options {
     pub(crate) start: Start,
     /// None for the user's own secret file.
     pub(crate) secret: Option<Secret>,
-    pub(crate) certificate: Option<Certificate>,
+    pub(crate) certificates: Option<Certificates>,
     /// Bytes.
     pub(crate) budget: Option<u64>,
     pub(crate) spill: Option<PathBuf>,
@@ -187,16 +188,6 @@ pub(crate) struct Options {
     pub(crate) clear: bool,
 }
 
-/// Where the certificates are that both sides prove who they are by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Certificate {
-    pub(crate) chain: PathBuf,
-    pub(crate) key: PathBuf,
-    pub(crate) authority: PathBuf,
-}
-
-const DEFAULT_HOSTNAME: &str = "127.0.0.1";
-const DEFAULT_PORT: u16 = 7337;
 const DEFAULT_TIMEOUT: f64 = 60.0;
 
 /// The longest timeout that is meant as one: more cannot be added to every clock.
@@ -206,15 +197,11 @@ impl Options {
     pub(crate) fn parse(config: &Config) -> Result<Self> {
         let reader = config.read(KIND, OPTIONS)?;
         let hostname = reader.optional::<String>("hostname")?;
-        let hostname = hostname.unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned());
+        let hostname = hostname.unwrap_or_else(|| NodeOptions::HOST.to_owned());
         if !is_hostname(&hostname) {
             return Err(reader.invalid("hostname", "is neither the name of a host nor an address"));
         }
-        let port = match reader.optional::<i64>("port")? {
-            None => DEFAULT_PORT,
-            Some(port) => u16::try_from(port)
-                .map_err(|_| reader.invalid("port", "is no port: those are 0 to 65535"))?,
-        };
+        let port = NodeOptions::read_port(&reader)?;
         let start = match reader.optional::<String>("node")? {
             None => Start::Process,
             Some(name) => Start::parse(&name).ok_or_else(|| {
@@ -228,42 +215,11 @@ impl Options {
             Some(empty) if empty.is_empty() => return Err(reader.invalid("secret", "is empty")),
             secret => secret.as_deref().map(Secret::parse),
         };
-        let path = |name| -> Result<Option<PathBuf>> {
-            let Some(path) = reader.optional::<String>(name)?.map(PathBuf::from) else {
-                return Ok(None);
-            };
-            if path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0) {
-                Ok(Some(path))
-            } else {
-                Err(reader.invalid(name, "is no absolute path"))
-            }
-        };
-        let names = ["certificate", "certificate_key", "authority"];
-        let certificate = match (path(names[0])?, path(names[1])?, path(names[2])?) {
-            (None, None, None) => None,
-            (Some(chain), Some(key), Some(authority)) => Some(Certificate {
-                chain,
-                key,
-                authority,
-            }),
-            (chain, key, _) => {
-                let absent = [chain.is_none(), key.is_none(), true];
-                let absent = absent.iter().position(|absent| *absent).unwrap_or(2);
-                let problem = "is missing: certificates need all three of certificate, \
-                               certificate_key and authority";
-                return Err(reader.invalid(names[absent], problem));
-            }
-        };
-        if certificate.is_some() && secret.is_some() {
+        let certificates = Certificates::read(&reader)?;
+        if certificates.is_some() && secret.is_some() {
             let problem = "is given besides certificates; choose one of the two";
             return Err(reader.invalid("secret", problem));
         }
-        let budget = match reader.optional::<i64>("budget")? {
-            None => None,
-            Some(bytes) => {
-                Some(u64::try_from(bytes).map_err(|_| reader.invalid("budget", "is negative"))?)
-            }
-        };
         let timeout = reader
             .optional::<f64>("timeout")?
             .unwrap_or(DEFAULT_TIMEOUT);
@@ -275,9 +231,9 @@ impl Options {
             port,
             start,
             secret,
-            certificate,
-            budget,
-            spill: path("spill")?,
+            certificates,
+            budget: NodeOptions::read_budget(&reader)?,
+            spill: read_path(&reader, "spill")?,
             unix: reader.optional("unix")?.unwrap_or(true),
             encrypt: reader.optional("encrypt")?,
             timeout: Duration::from_secs_f64(timeout),
@@ -287,15 +243,11 @@ impl Options {
 
     /// How nodes are asked.
     pub(crate) fn settings(&self) -> Result<Settings> {
-        let credentials = match &self.certificate {
-            Some(Certificate {
-                chain,
-                key,
-                authority,
-            }) => Credentials::Certificates(TlsClient::from_files(TlsFiles {
-                authority: Some(authority),
-                certificate: Some(chain),
-                key: Some(key),
+        let credentials = match &self.certificates {
+            Some(files) => Credentials::Certificates(TlsClient::from_files(TlsFiles {
+                authority: Some(&files.authority),
+                certificate: Some(&files.certificate),
+                key: Some(&files.key),
             })?),
             None => Credentials::Secret(self.secret.clone().unwrap_or_else(Secret::of_this_user)),
         };
@@ -311,11 +263,7 @@ impl Options {
     pub(crate) fn node(&self) -> NodeOptions {
         let mut options = NodeOptions::new(self.hostname.clone(), self.port);
         options.secret.clone_from(&self.secret);
-        options.certificates = self.certificate.as_ref().map(|files| Certificates {
-            certificate: files.chain.clone(),
-            key: files.key.clone(),
-            authority: files.authority.clone(),
-        });
+        options.certificates.clone_from(&self.certificates);
         options.encrypt = self.encrypt;
         options.budget = self.budget;
         options.spill.clone_from(&self.spill);
@@ -325,10 +273,10 @@ impl Options {
 
     pub(crate) fn to_config(&self) -> Config {
         let mut config = Config::new();
-        if self.hostname != DEFAULT_HOSTNAME {
+        if self.hostname != NodeOptions::HOST {
             config.insert("hostname", self.hostname.clone());
         }
-        if self.port != DEFAULT_PORT {
+        if self.port != NodeOptions::PORT {
             config.insert("port", i64::from(self.port));
         }
         if self.start != Start::Process {
@@ -340,10 +288,10 @@ impl Options {
         let mut insert_path = |name: &str, path: &PathBuf| {
             config.insert(name, path.to_string_lossy().into_owned());
         };
-        if let Some(certificate) = &self.certificate {
-            insert_path("certificate", &certificate.chain);
-            insert_path("certificate_key", &certificate.key);
-            insert_path("authority", &certificate.authority);
+        if let Some(files) = &self.certificates {
+            insert_path("certificate", &files.certificate);
+            insert_path("certificate_key", &files.key);
+            insert_path("authority", &files.authority);
         }
         if let Some(spill) = &self.spill {
             insert_path("spill", spill);

@@ -181,8 +181,8 @@ fn arguments(options: &Options, command: &mut Command) {
         });
         command.args(["--secret", &reference]);
     }
-    if let Some(files) = &options.certificate {
-        command.arg("--certificate").arg(&files.chain);
+    if let Some(files) = &options.certificates {
+        command.arg("--certificate").arg(&files.certificate);
         command.arg("--certificate-key").arg(&files.key);
         command.arg("--authority").arg(&files.authority);
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use proxystore_core::{Config, OptionInfo, Result};
+use proxystore_core::{Config, OptionInfo, Result, config::ConfigReader};
 use proxystore_stream::Secret;
 
 use super::options::{Certificates, NodeOptions};
@@ -89,55 +89,87 @@ impl NodeOptions {
         let reader = config.read(KIND, OPTIONS)?;
         let host = reader.optional::<String>("hostname")?;
         let host = host.unwrap_or_else(|| Self::HOST.to_owned());
-        let port = match reader.optional::<i64>("port")? {
-            None => Self::PORT,
-            Some(port) => u16::try_from(port)
-                .map_err(|_| reader.invalid("port", "is no port: those are 0 to 65535"))?,
-        };
-        let budget = match reader.optional::<i64>("budget")? {
-            None => None,
-            Some(bytes) => {
-                let bytes = u64::try_from(bytes);
-                Some(bytes.map_err(|_| reader.invalid("budget", "is negative"))?)
-            }
-        };
-        let path = |name| -> Result<Option<PathBuf>> {
-            Ok(reader.optional::<String>(name)?.map(PathBuf::from))
-        };
-        let certificates = match (
-            path("certificate")?,
-            path("certificate_key")?,
-            path("authority")?,
-        ) {
-            (None, None, None) => None,
-            (Some(certificate), Some(key), Some(authority)) => Some(Certificates {
-                certificate,
-                key,
-                authority,
-            }),
-            (certificate, key, _) => {
-                let absent = match (certificate, key) {
-                    (None, _) => "certificate",
-                    (_, None) => "certificate_key",
-                    _ => "authority",
-                };
-                let problem = "is missing: certificates need all three of certificate, \
-                               certificate_key and authority";
-                return Err(reader.invalid(absent, problem));
-            }
-        };
         Ok(Self {
             secret: reader
                 .optional::<String>("secret")?
                 .map(|option| Secret::parse(&option)),
-            certificates,
+            certificates: Certificates::read(&reader)?,
             encrypt: reader.optional("encrypt")?,
-            budget,
-            spill: path("spill")?,
+            budget: Self::read_budget(&reader)?,
+            spill: read_path(&reader, "spill")?,
             unix: reader.optional("unix")?.unwrap_or(true),
             is_daemon: reader.optional("daemon")?.unwrap_or(false),
-            ..Self::new(host, port)
+            ..Self::new(host, Self::read_port(&reader)?)
         })
+    }
+
+    /// The option `port`: [`PORT`](Self::PORT) if it is not given.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](proxystore_core::ErrorKind::InvalidConfig) if it is no port.
+    pub fn read_port(reader: &ConfigReader<'_>) -> Result<u16> {
+        match reader.optional::<i64>("port")? {
+            None => Ok(Self::PORT),
+            Some(port) => u16::try_from(port)
+                .map_err(|_| reader.invalid("port", "is no port: those are 0 to 65535")),
+        }
+    }
+
+    /// The option `budget`, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](proxystore_core::ErrorKind::InvalidConfig) if it is negative.
+    pub fn read_budget(reader: &ConfigReader<'_>) -> Result<Option<u64>> {
+        let budget = reader.optional::<i64>("budget")?.map(u64::try_from);
+        let budget = budget.transpose();
+        budget.map_err(|_| reader.invalid("budget", "is negative"))
+    }
+}
+
+impl Certificates {
+    /// The options `certificate`, `certificate_key` and `authority`: all of them, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](proxystore_core::ErrorKind::InvalidConfig) naming the one that is missing,
+    /// or no absolute path.
+    pub fn read(reader: &ConfigReader<'_>) -> Result<Option<Self>> {
+        let certificate = read_path(reader, "certificate")?;
+        let key = read_path(reader, "certificate_key")?;
+        let absent = match (certificate, key, read_path(reader, "authority")?) {
+            (None, None, None) => return Ok(None),
+            (Some(certificate), Some(key), Some(authority)) => {
+                return Ok(Some(Self {
+                    certificate,
+                    key,
+                    authority,
+                }));
+            }
+            (None, ..) => "certificate",
+            (_, None, _) => "certificate_key",
+            (_, _, None) => "authority",
+        };
+        let problem = "is missing: certificates need all three of certificate, certificate_key and \
+                       authority";
+        Err(reader.invalid(absent, problem))
+    }
+}
+
+/// An option that is a path, good in every process.
+///
+/// # Errors
+///
+/// [`InvalidConfig`](proxystore_core::ErrorKind::InvalidConfig) if it is no absolute path.
+pub fn read_path(reader: &ConfigReader<'_>, name: &'static str) -> Result<Option<PathBuf>> {
+    let Some(path) = reader.optional::<String>(name)?.map(PathBuf::from) else {
+        return Ok(None);
+    };
+    if path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0) {
+        Ok(Some(path))
+    } else {
+        Err(reader.invalid(name, "is no absolute path"))
     }
 }
 
@@ -170,6 +202,7 @@ mod tests {
             (without_authority, "authority"),
             (with("authority", "/a"), "certificate"),
             (with("no_such", 1_i64), "no_such"),
+            (with("spill", "relative"), "spill"),
         ] {
             let error = NodeOptions::from_config(&config).expect_err(name);
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);
