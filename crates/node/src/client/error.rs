@@ -75,7 +75,6 @@ fn refused(refusal: Refusal, text: &str) -> String {
         Refusal::Damaged => "the node's copy of the object is damaged",
         Refusal::Cancelled => "the request was given up",
         Refusal::Draining => "the node is about to stop",
-        Refusal::TimedOut => "the object's bytes did not reach the node in time",
         _ => "the node refused",
     };
     if text.is_empty() {
@@ -154,7 +153,6 @@ impl ClientError {
                 Refusal::TooLarge => Error::new(ErrorKind::TooLarge, message),
                 Refusal::Forbidden => Error::new(ErrorKind::PermissionDenied, message),
                 Refusal::Changed | Refusal::Damaged => Error::new(ErrorKind::Corrupted, message),
-                Refusal::TimedOut => Error::new(ErrorKind::TimedOut, message),
                 Refusal::Draining | Refusal::Cancelled => {
                     Error::new(ErrorKind::Unavailable, message)
                 }

@@ -20,8 +20,6 @@ pub enum Refusal {
     Draining,
     /// The node failed at it.
     Failed,
-    /// The bytes of the object did not come.
-    TimedOut,
     /// A reason that only a newer node knows.
     Other(u8),
 }
@@ -39,7 +37,6 @@ impl Refusal {
             Self::Cancelled => 6,
             Self::Draining => 7,
             Self::Failed => 8,
-            Self::TimedOut => 9,
             Self::Other(number) => number,
         }
     }
@@ -56,7 +53,6 @@ impl Refusal {
             6 => Self::Cancelled,
             7 => Self::Draining,
             8 => Self::Failed,
-            9 => Self::TimedOut,
             number => Self::Other(number),
         }
     }
