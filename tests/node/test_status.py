@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+import pathlib
+import re
 
 import pytest
 
 from proxystore.connectors.exceptions import ConnectorPermissionError, ConnectorUnavailableError
+from proxystore.connectors.tcp import TCPConnector
 from proxystore.node import Node, start, status
 from proxystore.node.cli import main
-
-if TYPE_CHECKING:
-    import pathlib
 
 
 def test_it_is_what_the_node_says_itself(port: int) -> None:
@@ -22,6 +21,16 @@ def test_it_is_what_the_node_says_itself(port: int) -> None:
         assert asked.keys() == node.status().keys()
         assert asked['pid'] == os.getpid()
         assert asked['connections'] == 1
+
+
+def test_every_number_is_described(port: int) -> None:
+    page = pathlib.Path(__file__).parents[2] / 'docs' / 'connectors' / 'tcp.md'
+    described = set(re.findall(r'`(\w+)`', page.read_text().partition('## What it tells')[2]))
+    with Node(port=port) as node, TCPConnector(port=port) as connector:
+        connector.put(b'x')
+        (numbers,) = connector.statistics().values()
+        assert not (node.status().keys() | numbers.keys()) - described
+        assert (numbers['operations'], numbers['sent_bytes']) == (1, 1)
 
 
 def test_by_tcp_it_takes_the_secret(port: int) -> None:

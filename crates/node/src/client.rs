@@ -86,7 +86,7 @@ impl Client {
         let len = payload.len() as u64;
         self.run(&peer, deadline, len, put(&peer, key, mode, payload))
             .await?;
-        peer.statistics.bytes_put.add(len);
+        peer.statistics.sent_bytes.add(len);
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl Client {
         let stored = self.run_batch(&peer, deadline, len, put_all(&peer, keys, payloads));
         let stored = stored.await;
         if stored.is_ok() {
-            peer.statistics.bytes_put.add(len);
+            peer.statistics.sent_bytes.add(len);
         } else {
             // What matters to the caller is why, and the rest may have gone with the connection.
             let removed = questions(&peer, Purpose::Small, Question::Evict, keys.iter());

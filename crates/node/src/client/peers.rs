@@ -183,7 +183,9 @@ impl Peer {
         let under_way = self.lanes.iter().flatten().map(|lane| lane.under_way());
         let under_way = under_way.sum::<u64>();
         let under_way = i64::try_from(under_way).unwrap_or(i64::MAX);
-        self.statistics.to_config().with("under_way", under_way)
+        self.statistics
+            .to_config()
+            .with("requests_under_way", under_way)
     }
 }
 

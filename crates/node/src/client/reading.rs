@@ -193,7 +193,7 @@ impl Connection {
                     expected: sum,
                 }));
                 state.session.accept(stream, now);
-                self.statistics.bytes_got.add(len);
+                self.statistics.received_bytes.add(len);
             }
             Err(source) => {
                 let source = Arc::new(source);
@@ -215,7 +215,7 @@ impl Connection {
                     return Outcome::Failed(ClientError::Corrupted);
                 }
                 let len = bytes.len() as u64;
-                self.statistics.bytes_got.add(len);
+                self.statistics.received_bytes.add(len);
                 match Memory::copied_from(&[Segment::from(bytes)]) {
                     Ok(memory) => Outcome::Object(memory),
                     Err(source) => Outcome::Failed(ClientError::NoMemory {

@@ -9,8 +9,8 @@ use proxystore_core::Config;
 pub(crate) struct Statistics {
     pub(crate) operations: Counter,
     pub(crate) failures: Counter,
-    pub(crate) bytes_put: Counter,
-    pub(crate) bytes_got: Counter,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) received_bytes: Counter,
     /// Connections that were made, the first ones included.
     pub(crate) connections: Counter,
     /// Connections that were lost while in use.
@@ -44,11 +44,11 @@ impl Statistics {
         let counters = [
             ("operations", &self.operations),
             ("failures", &self.failures),
-            ("bytes_put", &self.bytes_put),
-            ("bytes_got", &self.bytes_got),
-            ("connections", &self.connections),
-            ("lost_connections", &self.losses),
-            ("most_under_way", &self.most_under_way),
+            ("sent_bytes", &self.sent_bytes),
+            ("received_bytes", &self.received_bytes),
+            ("connections_total", &self.connections),
+            ("connections_lost", &self.losses),
+            ("requests_under_way_peak", &self.most_under_way),
         ];
         let counters = counters.into_iter();
         counters

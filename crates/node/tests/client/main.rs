@@ -490,10 +490,10 @@ fn what_was_done_is_counted() {
     };
     let value = |name: &str| node.value(name).cloned();
     assert_eq!(value("operations"), Some(Value::Integer(2)));
-    assert_eq!(value("bytes_put"), Some(Value::Integer(100)));
-    assert_eq!(value("bytes_got"), Some(Value::Integer(100)));
-    assert_eq!(value("connections"), Some(Value::Integer(1)));
-    assert_eq!(value("under_way"), Some(Value::Integer(0)));
+    assert_eq!(value("sent_bytes"), Some(Value::Integer(100)));
+    assert_eq!(value("received_bytes"), Some(Value::Integer(100)));
+    assert_eq!(value("connections_total"), Some(Value::Integer(1)));
+    assert_eq!(value("requests_under_way"), Some(Value::Integer(0)));
 }
 
 #[test]
