@@ -50,10 +50,10 @@ class RedisConnector(NativeDeferrableConnector[RedisKey]):
             this process only.
         database: Number of the database.
         tls: Whether the server expects TLS.
-        tls_ca: File with the certificates of the authorities to trust (PEM).
+        authority: File with the certificates of the authorities to trust (PEM).
             `None` trusts those of the system.
-        tls_certificate: File with this client's certificate (PEM).
-        tls_key: File with the key of that certificate (PEM).
+        certificate: File with this client's certificate (PEM).
+        certificate_key: File with the key of that certificate (PEM).
         cluster: Whether the server is one of a Redis Cluster.
         sentinel: Sentinels to ask for the server, each `host:port`.
         sentinel_master: Name by which the sentinels know the server.
@@ -90,9 +90,9 @@ class RedisConnector(NativeDeferrableConnector[RedisKey]):
         password: str | None = None,
         database: int | None = None,
         tls: bool | None = None,
-        tls_ca: str | os.PathLike[str] | None = None,
-        tls_certificate: str | os.PathLike[str] | None = None,
-        tls_key: str | os.PathLike[str] | None = None,
+        authority: str | os.PathLike[str] | None = None,
+        certificate: str | os.PathLike[str] | None = None,
+        certificate_key: str | os.PathLike[str] | None = None,
         cluster: bool = False,
         sentinel: Sequence[str] | None = None,
         sentinel_master: str | None = None,
@@ -113,9 +113,9 @@ class RedisConnector(NativeDeferrableConnector[RedisKey]):
             'password': password,
             'database': database,
             'tls': tls,
-            'tls_ca': absolute(tls_ca),
-            'tls_certificate': absolute(tls_certificate),
-            'tls_key': absolute(tls_key),
+            'authority': absolute(authority),
+            'certificate': absolute(certificate),
+            'certificate_key': absolute(certificate_key),
             'cluster': cluster,
             'sentinel': sentinel,
             'sentinel_master': sentinel_master,

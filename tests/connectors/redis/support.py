@@ -44,13 +44,13 @@ def reach(servers: Servers, setting: str) -> tuple[Any, dict[str, Any]]:
         file.write_text(PASSWORD)
         options['password'] = f'file:{file}'
     elif setting == 'tls':
-        options['tls_ca'] = str(servers.authority.certificate)
+        options['authority'] = str(servers.authority.certificate)
     elif setting == 'mutual-tls':
         client = servers.authority.issue('client')
         options |= {
-            'tls_ca': str(servers.authority.certificate),
-            'tls_certificate': str(client.certificate),
-            'tls_key': str(client.key),
+            'authority': str(servers.authority.certificate),
+            'certificate': str(client.certificate),
+            'certificate_key': str(client.key),
         }
     return server, options
 

@@ -198,7 +198,7 @@ def test_tls_where_there_is_none_and_the_other_way_round(
 ) -> None:
     authority = str(servers.authority.certificate)
     with pytest.raises(ConnectorError, match=str(server.port)):
-        RedisConnector(**server.address, tls_ca=authority, timeout=2.0).put(b'x')
+        RedisConnector(**server.address, authority=authority, timeout=2.0).put(b'x')
     encrypted = servers['tls']
     with pytest.raises(ConnectorError, match=str(encrypted.port)):
         RedisConnector(**encrypted.address, timeout=2.0).put(b'x')
@@ -208,7 +208,7 @@ def test_certificates_that_are_not_trusted(servers: Servers, tmp_path) -> None:
     server = servers['tls']
     stranger = Authority(tmp_path / 'stranger')
     with pytest.raises(ConnectorPermissionError, match='certificate'):
-        RedisConnector(**server.address, tls_ca=stranger.certificate).put(b'x')
+        RedisConnector(**server.address, authority=stranger.certificate).put(b'x')
     with pytest.raises(ConnectorPermissionError, match='certificate'):
         # The authorities of the system do not know ours.
         RedisConnector(**server.address, tls=True).put(b'x')
@@ -229,14 +229,14 @@ def test_a_certificate_that_has_expired(servers: Servers) -> None:
         thread.start()
         port = listener.getsockname()[1]
         with pytest.raises(ConnectorPermissionError, match='expired'):
-            RedisConnector(HOST, port, tls_ca=servers.authority.certificate).put(b'x')
+            RedisConnector(HOST, port, authority=servers.authority.certificate).put(b'x')
         thread.join()
 
 
 def test_a_client_without_the_certificate_that_the_server_wants(servers: Servers) -> None:
     server = servers['mutual-tls']
     with pytest.raises(ConnectorPermissionError, match=r'(?i)certificate'):
-        RedisConnector(**server.address, tls_ca=servers.authority.certificate).put(b'x')
+        RedisConnector(**server.address, authority=servers.authority.certificate).put(b'x')
 
 
 def test_a_server_without_room(server: RedisServer, connector: RedisConnector) -> None:

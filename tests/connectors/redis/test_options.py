@@ -93,7 +93,7 @@ def test_an_object_that_the_server_removed_is_not_there(servers: Servers) -> Non
 def test_urls(servers: Servers, setting: str) -> None:
     server, options = reach(servers, setting)
     url = f'unix://{server.socket_path}?db=2' if setting == 'unix' else f'{server.url}/2'
-    authority = {'tls_ca': options['tls_ca']} if setting == 'tls' else {}
+    authority = {'authority': options['authority']} if setting == 'tls' else {}
     connector = RedisConnector.from_url(url, prefix='x:', **authority)
     config = connector.config()
     assert config['database'] == 2
@@ -203,8 +203,8 @@ def test_sentinels_name_the_server_and_after_a_failover_the_next(tmp_path_factor
         ({'hostname': HOST, 'port': 1, 'database': -1}, 'database'),
         ({'hostname': HOST, 'port': 1, 'database': 1, 'cluster': True}, 'database'),
         ({'hostname': HOST, 'port': 1, 'username': 'x'}, 'password'),
-        ({'hostname': HOST, 'port': 1, 'tls': False, 'tls_ca': '/x'}, 'tls'),
-        ({'hostname': HOST, 'port': 1, 'tls_key': '/x'}, 'tls_certificate'),
+        ({'hostname': HOST, 'port': 1, 'tls': False, 'authority': '/x'}, 'tls'),
+        ({'hostname': HOST, 'port': 1, 'certificate_key': '/x'}, 'certificate'),
         ({'hostname': HOST, 'port': 1, 'part_size': 1}, 'part_size'),
         ({'hostname': HOST, 'port': 1, 'prefix': 'a\nb'}, 'prefix'),
         ({'sentinel': [f'{HOST}:1']}, 'sentinel_master'),

@@ -62,19 +62,19 @@ pub(crate) const OPTIONS: &[OptionInfo] = &[
         "whether the server expects TLS",
     ),
     option(
-        "tls_ca",
+        "authority",
         "a str",
         Some("the system's"),
         "the file with the certificates of trusted authorities",
     ),
     option(
-        "tls_certificate",
+        "certificate",
         "a str",
         Some("None"),
         "the file with this client's certificate",
     ),
     option(
-        "tls_key",
+        "certificate_key",
         "a str",
         Some("None"),
         "the file with the key of this client's certificate",

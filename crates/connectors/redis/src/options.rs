@@ -64,7 +64,7 @@ pub(crate) enum Servers {
 /// Who is trusted, by files in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
-    ca: Option<PathBuf>,
+    authority: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
 }
@@ -185,9 +185,9 @@ impl Options {
         if let Some(tls) = &self.tls {
             config.insert("tls", true);
             let files = [
-                ("tls_ca", &tls.ca),
-                ("tls_certificate", &tls.certificate),
-                ("tls_key", &tls.key),
+                ("authority", &tls.authority),
+                ("certificate", &tls.certificate),
+                ("certificate_key", &tls.key),
             ];
             for (name, path) in files {
                 if let Some(path) = path {
@@ -220,7 +220,7 @@ impl Options {
         let tls = match &self.tls {
             None => None,
             Some(tls) => Some(TlsClient::from_files(TlsFiles {
-                authority: tls.ca.as_deref(),
+                authority: tls.authority.as_deref(),
                 certificate: tls.certificate.as_deref(),
                 key: tls.key.as_deref(),
             })?),

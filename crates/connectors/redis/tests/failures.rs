@@ -136,9 +136,9 @@ fn tls_wants_the_right_certificates_on_both_sides() -> Checked {
     };
     let port = i64::from(server.bus);
     let at = |host: &str| Config::new().with("hostname", host).with("port", port);
-    let stranger = at("127.0.0.1").with("tls_ca", path(&others, "ca.pem"));
+    let stranger = at("127.0.0.1").with("authority", path(&others, "ca.pem"));
     refused(&stranger, ErrorKind::PermissionDenied, "trust")?;
-    let nobody = at("127.0.0.1").with("tls_ca", path(&certificates, "ca.pem"));
+    let nobody = at("127.0.0.1").with("authority", path(&certificates, "ca.pem"));
     refused(&nobody, ErrorKind::PermissionDenied, "trust")?;
     // Plain commands to a port that expects TLS.
     let plain = put(&*open(&at("127.0.0.1"))?, b"object").expect_err("no TLS");
@@ -147,10 +147,10 @@ fn tls_wants_the_right_certificates_on_both_sides() -> Checked {
     // The server takes what TLS begins with for a line that is not complete.
     let backwards = server
         .config()
-        .with("tls_ca", path(&certificates, "ca.pem"))
+        .with("authority", path(&certificates, "ca.pem"))
         .with("timeout", 0.2);
     refused(&backwards, ErrorKind::TimedOut, "deadline")?;
-    let missing = at("127.0.0.1").with("tls_ca", "/nowhere/ca.pem");
+    let missing = at("127.0.0.1").with("authority", "/nowhere/ca.pem");
     let error = open(&missing).err().ok_or("there is no such file")?;
     assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
     Ok(())

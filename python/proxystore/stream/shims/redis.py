@@ -239,9 +239,9 @@ _NAMES = {
     'password': 'password',
     'unix_socket_path': 'path',
     'ssl': 'tls',
-    'ssl_ca_certs': 'tls_ca',
-    'ssl_certfile': 'tls_certificate',
-    'ssl_keyfile': 'tls_key',
+    'ssl_ca_certs': 'authority',
+    'ssl_certfile': 'certificate',
+    'ssl_keyfile': 'certificate_key',
     'socket_timeout': 'timeout',
 }
 #: Arguments that only have one value here.

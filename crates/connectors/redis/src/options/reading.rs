@@ -78,13 +78,13 @@ pub(super) fn tls(reader: &ConfigReader<'_>, url: bool) -> Result<Option<Tls>> {
         Some(path) => absolute(reader, name, &path).map(Some),
     };
     let files = Tls {
-        ca: path("tls_ca")?,
-        certificate: path("tls_certificate")?,
-        key: path("tls_key")?,
+        authority: path("authority")?,
+        certificate: path("certificate")?,
+        key: path("certificate_key")?,
     };
     if files.certificate.is_some() != files.key.is_some() {
-        let problem = "and tls_key come together, and one of them is missing";
-        return Err(reader.invalid("tls_certificate", problem));
+        let problem = "and certificate_key come together, and one of them is missing";
+        return Err(reader.invalid("certificate", problem));
     }
     let named = files != Tls::default();
     match reader.optional("tls")? {

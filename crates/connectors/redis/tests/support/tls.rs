@@ -69,9 +69,9 @@ impl Certificates {
         let config = Config::new()
             .with("hostname", "127.0.0.1")
             .with("port", i64::from(server.bus))
-            .with("tls_ca", text(&ca))
-            .with("tls_certificate", text(path("client.pem")))
-            .with("tls_key", text(path("client.key")));
+            .with("authority", text(&ca))
+            .with("certificate", text(path("client.pem")))
+            .with("certificate_key", text(path("client.key")));
         Ok((server, config))
     }
 }
