@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use proxystore_core::{Error, Result};
+use proxystore_core::{Error, ErrorKind, Result};
 use proxystore_fork::PerProcess;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -95,10 +95,7 @@ pub async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
             Progress::Done(value) => Poll::Ready(Ok(value)),
             Progress::Panicked => {
                 let message = "work on a thread that may block ended with a panic";
-                Poll::Ready(Err(Error::new(
-                    proxystore_core::ErrorKind::Internal,
-                    message,
-                )))
+                Poll::Ready(Err(Error::new(ErrorKind::Internal, message)))
             }
         }
     })

@@ -16,7 +16,8 @@ use crate::{
 pub enum RedisError {
     /// Something cannot be done in the other colour.
     #[error(
-        "a subscriber is used where its connection does not belong: await it, or call it, always"
+        "a subscriber or queue is either awaited by tasks or called by threads; this one was begun \
+         the other way: make another one"
     )]
     Astray,
     /// It was closed before.

@@ -266,8 +266,8 @@ impl Stream {
         })
     }
 
-    /// Whether nobody can have read or written anything since: no byte has arrived, and the peer
-    /// has not gone. Costs one system call, and reads nothing.
+    /// Whether no byte has arrived that was not read, and the peer has not gone: so a connection
+    /// looks that can be used again. Costs one system call, and reads nothing.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         use rustix::net::RecvFlags;
