@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parents[1] / 'RESULTS.md'
 #: Modules of this package; each has a `main()` that returns Markdown.
-BENCHMARKS = ('proxy', 'store', 'file', 'shm', 'streams', 'asyncio_gather', 'door', 'native')
+BENCHMARKS = (
+    'proxy',
+    'store',
+    'file',
+    'shm',
+    'redis',
+    'node',
+    'streams',
+    'asyncio_gather',
+    'door',
+    'native',
+)
 
 
 def machine() -> str:
