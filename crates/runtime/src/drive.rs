@@ -20,7 +20,12 @@ use rustix::{
     io::Errno,
 };
 
-use crate::colour::{Waits, polling};
+use tokio::runtime::Handle;
+
+use crate::{
+    colour::{Waits, polling},
+    shared::handle,
+};
 
 /// How long a thread sleeps at most before it asks whether it shall go on waiting: short enough
 /// that Ctrl-C feels immediate.
@@ -78,8 +83,16 @@ fn wait<T, E>(
     let mut context = Context::from_waker(&waker);
     let mut waits = Waits::default();
     let mut asked = Instant::now();
+    let nested = Nested::enter().map_err(Stopped::Failed)?;
     loop {
-        let polled = polling(&mut waits, || Pin::new(&mut operation).poll(&mut context));
+        let mut poll = || Pin::new(&mut operation).poll(&mut context);
+        let polled = match &nested.runtime {
+            None => polling(&mut waits, poll),
+            Some(runtime) => {
+                let _entered = runtime.enter();
+                poll()
+            }
+        };
         if let Poll::Ready(result) = polled {
             return result.map_err(Stopped::Failed);
         }
@@ -118,6 +131,34 @@ fn wait<T, E>(
                 break;
             }
         }
+    }
+}
+
+thread_local! {
+    /// Whether this thread drives an operation.
+    static DRIVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// That this thread drives an operation, and perhaps another within: one of a signal handler. What
+/// the outer one does for others, on the connections of the blocking colour, it does not do before
+/// the inner one has ended, which therefore belongs to the shared colour.
+struct Nested {
+    runtime: Option<Handle>,
+    outer: bool,
+}
+
+impl Nested {
+    fn enter() -> Result<Self> {
+        let outer = DRIVES.get();
+        let runtime = if outer { Some(handle()?) } else { None };
+        DRIVES.set(true);
+        Ok(Self { runtime, outer })
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        DRIVES.set(self.outer);
     }
 }
 
@@ -200,6 +241,7 @@ mod tests {
     use std::{convert::Infallible, future, sync::Mutex};
 
     use super::*;
+    use crate::{Colour, colour, sleep_until};
 
     type Answer = Result<(), Infallible>;
 
@@ -276,6 +318,31 @@ mod tests {
             Err(Stopped::Interrupted(reason)) => assert_eq!(reason, "signal"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn an_operation_within_the_wait_of_another_is_of_the_other_colour() {
+        let seen = Mutex::new(Vec::new());
+        let look = |ends: bool| {
+            let seen = &seen;
+            Operation::pending(async move {
+                seen.lock().expect("no panic").push(colour());
+                sleep_until(Instant::now()).await;
+                if ends {
+                    Ok(())
+                } else {
+                    future::pending().await
+                }
+            })
+        };
+        let outer = drive(look(false), Deadline::never(), || {
+            drive(look(true), Deadline::never(), || Answer::Ok(())).expect("it ends");
+            Err("enough")
+        });
+        assert!(matches!(outer, Err(Stopped::Interrupted("enough"))));
+        drive(look(true), Deadline::never(), || Answer::Ok(())).expect("it ends");
+        let seen = seen.into_inner().expect("no panic");
+        assert_eq!(seen, [Colour::Blocking, Colour::Shared, Colour::Blocking]);
     }
 
     #[test]
