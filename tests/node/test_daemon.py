@@ -197,3 +197,10 @@ def test_what_goes_wrong_is_one_line(port: int, capsys: pytest.CaptureFixture[st
     output = capsys.readouterr()
     assert output.err.startswith('proxystore-node: 0.0.0.0 can be reached')
     assert output.err.count('\n') == 1
+
+
+@pytest.mark.parametrize('port', ['0', '65536', '-1', 'http'])
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['status', '--port', port])
+    assert '--port' in capsys.readouterr().err

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ['main']
 
+_LAST_PORT = 65535
+
 #: Options of the command and of nodes, with what they are for.
 _PROTECTION = (
     ('secret', 'what all clients must know: env:NAME or file:PATH (default: one of this user)'),
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary)
         command.set_defaults(command=function)
         command.add_argument(
-            '--port', type=int, default=PORT, help='port of the node (default: %(default)s)'
+            '--port', type=_port, default=PORT, help='port of the node (default: %(default)s)'
         )
         return command
 
@@ -108,6 +110,14 @@ def _secret(text: str) -> str:
         msg = 'whoever lists processes would see it; name where it is by env:NAME or file:PATH'
         raise argparse.ArgumentTypeError(msg)
     return text
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= _LAST_PORT:
+        msg = f'{port} is no port; choose one from 1 to {_LAST_PORT}'
+        raise argparse.ArgumentTypeError(msg)
+    return port
 
 
 def _size(text: str) -> int:
