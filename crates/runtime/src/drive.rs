@@ -34,8 +34,9 @@ const SLICE: Duration = Duration::from_millis(50);
 /// Carries out `operation` on the calling thread and returns its value.
 ///
 /// An operation that is ready costs one check. Otherwise the thread sleeps until the operation
-/// wakes it or, if that waits for sockets, until one is ready; at least every 50 ms it calls `on_wait`, which may end the wait (an interpreter asks
-/// for signals there). An operation that is given up is dropped, and thereby cancelled.
+/// wakes it or, if that waits for sockets, until one is ready; at least every 50 ms it calls
+/// `on_wait`, which may end the wait (an interpreter asks for signals there). An operation that is
+/// given up is dropped, and thereby cancelled.
 ///
 /// # Errors
 ///

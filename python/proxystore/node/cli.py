@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from proxystore.connectors.exceptions import ConnectorError
 from proxystore.node.daemon import serve, start, stop
 from proxystore.node.process import HOSTNAME, PORT, Node, node_options, running, status
+from proxystore.utils._secrets import names_a_place
 from proxystore.utils.data import bytes_to_readable, readable_to_bytes
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _secret(text: str) -> str:
-    if not text.startswith(('env:', 'file:')):
+    if not names_a_place(text):
         msg = 'whoever lists processes would see it; name where it is by env:NAME or file:PATH'
         raise argparse.ArgumentTypeError(msg)
     return text
