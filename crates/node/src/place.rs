@@ -1,7 +1,9 @@
 //! Where a node and its clients on the same host find each other.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -89,18 +91,23 @@ impl Claim {
     }
 
     fn take_in(directory: &Path, port: u16) -> io::Result<Result<Self, Owner>> {
-        let mut file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(directory.join(format!("node-{port}.lock")))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Err(Owner::read(&mut file))),
-            Err(error) => return Err(error.into()),
-        }
+        let path = directory.join(format!("node-{port}.lock"));
+        let file = loop {
+            let mut file = fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if is_named(&file, &path)? => break file,
+                // Somebody has cleared it away meanwhile.
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Err(Owner::read(&mut file))),
+                Err(error) => return Err(error.into()),
+            }
+        };
         let claim = Self {
             file,
             socket: directory.join(format!("node-{port}.sock")),
@@ -108,6 +115,9 @@ impl Claim {
         claim.tell("", false)?;
         // Whoever had the claim before left it if it was killed.
         claim.remove_socket()?;
+        if let Err(error) = clear_away(directory) {
+            tracing::debug!(%error, "what nodes that have ended left cannot be removed");
+        }
         Ok(Ok(claim))
     }
 
@@ -132,10 +142,50 @@ impl Claim {
 
     /// Removes the socket's name. Clients that are connected stay so.
     pub(crate) fn remove_socket(&self) -> io::Result<()> {
-        match fs::remove_file(&self.socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        remove(&self.socket)
+    }
+}
+
+/// Removes the locks and sockets of nodes that have ended: each free port that a node ever had would
+/// leave its own.
+fn clear_away(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let is_node = path
+            .file_stem()
+            .and_then(OsStr::to_str)
+            .is_some_and(|stem| stem.starts_with("node-"));
+        let is_lock = is_node && path.extension() == Some(OsStr::new("lock"));
+        let file = match fs::File::open(&path) {
+            Ok(file) if is_lock => file,
+            // A socket, or another process clears away, too.
+            _ => continue,
+        };
+        let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        // Whoever takes the claim now finds that the file has no name any more, and makes another.
+        if locked.is_ok() && is_named(&file, &path)? {
+            for path in [path.with_extension("sock"), path] {
+                remove(&path)?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// Whether an open file is still the one of this name.
+fn is_named(file: &fs::File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -207,6 +257,33 @@ mod tests {
         while take().is_err() {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn what_ended_nodes_left_is_cleared_away() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let take = |port| {
+            let taken = Claim::take_in(directory.path(), port).expect("room");
+            taken.expect("nobody has it")
+        };
+        let (running, ended) = (take(1), take(2));
+        for claim in [&running, &ended] {
+            fs::write(claim.socket(), "").expect("room");
+        }
+        drop(ended);
+        let next = take(3);
+        let left = fs::read_dir(directory.path()).expect("a directory");
+        let mut left: Vec<_> = left
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["node-1.lock", "node-1.sock", "node-3.lock"]);
+        // What was cleared away can be claimed, by one.
+        let again = take(2);
+        Claim::take_in(directory.path(), 2)
+            .expect("room")
+            .expect_err("it is taken");
+        drop((running, next, again));
     }
 
     #[test]
