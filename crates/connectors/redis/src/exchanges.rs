@@ -10,7 +10,7 @@ mod transaction;
 
 pub(crate) use self::{
     batch::{GetMany, PutMany},
-    get::{Found, Get},
+    get::{Found, Get, into_memory},
     keys::{Clear, Evict, Exists, Unlink},
     parts::{GetParts, Publish, PutPart},
     put::Put,

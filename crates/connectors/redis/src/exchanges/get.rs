@@ -96,7 +96,7 @@ async fn windowed(
     if sum.finish() != expected.sum {
         return Err(connection.corrupted(Mismatch::Checksum));
     }
-    finish(filling).map(Found::Object)
+    into_memory(filling).map(Found::Object)
 }
 
 /// Reads the list of parts that came as the first window.
@@ -258,7 +258,7 @@ pub(super) async fn read(
             if sum.finish() != expected.sum {
                 return Err(connection.corrupted(Mismatch::Checksum));
             }
-            finish(filling).map(Found::Object)
+            into_memory(filling).map(Found::Object)
         }
         Some(expected) => {
             let mismatch = Mismatch::Length {
@@ -287,7 +287,7 @@ pub(super) async fn read(
             connection.body(&mut filling, len, None).await?;
             connection.answered();
             match Manifest::parse(filling.filled()) {
-                Ok(None) => finish(filling).map(Found::Object),
+                Ok(None) => into_memory(filling).map(Found::Object),
                 Ok(Some(manifest)) => Ok(Found::Parts(manifest)),
                 Err(damaged) => Err(connection.corrupted(damaged.into())),
             }
@@ -295,7 +295,8 @@ pub(super) async fn read(
     }
 }
 
-pub(super) fn finish(filling: Filling) -> Result<Memory, RedisError> {
+/// The memory of an object all of whose bytes were read.
+pub(crate) fn into_memory(filling: Filling) -> Result<Memory, RedisError> {
     let missing = |_| RedisError::Memory(std::io::ErrorKind::UnexpectedEof.into());
     filling.finish().map_err(missing)
 }

@@ -8,7 +8,7 @@ use twox_hash::XxHash3_64;
 
 use super::{
     close_set,
-    get::{Windows, finish},
+    get::{Windows, into_memory},
     millis, open_set,
     put::settle_if_answered,
     set::{look, push_look},
@@ -177,7 +177,7 @@ impl Exchange for GetParts<'_> {
         if sum.finish() != manifest.sum {
             return Err(connection.corrupted(Mismatch::Checksum));
         }
-        finish(filling).map(Ok)
+        into_memory(filling).map(Ok)
     }
 
     fn is_single(&self) -> bool {

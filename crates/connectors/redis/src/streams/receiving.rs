@@ -12,7 +12,10 @@ use proxystore_fork::PerProcess;
 use proxystore_memory::Filling;
 use proxystore_runtime::{Colour, colour};
 
-use crate::{client::Limit, connection::Connection, error::RedisError, resp::Malformed};
+use crate::{
+    client::Limit, connection::Connection, error::RedisError, exchanges::into_memory,
+    resp::Malformed,
+};
 
 /// The longest name of a channel or a queue that is taken from a server.
 const LONGEST_NAME: usize = 64 << 10;
@@ -139,6 +142,5 @@ pub(super) async fn payload(
     limit.extend(len as u64);
     let mut filling = Filling::new(len).map_err(RedisError::Memory)?;
     connection.body(&mut filling, len, None).await?;
-    let missing = |_| RedisError::Memory(std::io::ErrorKind::UnexpectedEof.into());
-    filling.finish().map_err(missing)
+    into_memory(filling)
 }
