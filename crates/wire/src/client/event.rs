@@ -21,9 +21,10 @@ pub enum Event<'a> {
         /// Anything but [`Reply::Found`].
         reply: Reply<'a>,
     },
-    /// The object was found and follows in chunks. Make room and call [`Session::accept`](super::Session::accept), or
-    /// [`Session::cancel`](super::Session::cancel). [`Ended`](Self::Ended) follows the last byte; a
-    /// [`Reply::Refused`] may come instead at any time, if the node fails to read the object.
+    /// The object was found and follows in chunks. Make room and call
+    /// [`Session::accept`](super::Session::accept), or [`Session::cancel`](super::Session::cancel).
+    /// [`Ended`](Self::Ended) follows the last byte; a [`Reply::Refused`] may come instead at any
+    /// time, if the node fails to read the object.
     Found {
         /// The stream.
         stream: StreamId,

@@ -53,7 +53,8 @@ pub enum Event<'a> {
         ticket: Ticket,
     },
     /// All bytes of the object are there. If their checksum is `sum`, it is to be stored, and the
-    /// request answered; if not, the request is to be refused with [`Refusal::Changed`](crate::message::Refusal::Changed).
+    /// request answered; if not, the request is to be refused with
+    /// [`Refusal::Changed`](crate::message::Refusal::Changed).
     Ended {
         /// The request.
         ticket: Ticket,
