@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from proxystore.connectors.exceptions import ConnectorError
 from proxystore.connectors.native import collect_garbage, report
+from proxystore.utils._paths import absolute
 from proxystore.utils.data import bytes_to_readable
 
 if TYPE_CHECKING:
@@ -71,10 +71,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _connector_options(options: argparse.Namespace) -> dict[str, Any]:
-    directory = options.directory
     named = {
         'namespace': options.namespace,
-        'directory': None if directory is None else os.path.abspath(directory),  # noqa: PTH100
+        'directory': absolute(options.directory),
     }
     return {name: value for name, value in named.items() if value is not None}
 
