@@ -1,12 +1,12 @@
 //! Threads that give memory back.
 
-use std::{io, mem::MaybeUninit, ptr, thread, time::Duration};
+use std::{io, mem::MaybeUninit, ptr, sync::mpsc, thread, time::Duration};
 
 /// Bytes of stack: enough to walk a list and to report what failed.
 const STACK: usize = 256 << 10;
 
 /// Calls `task` on a thread of its own, again after each pause that it asks for, until it asks for
-/// none.
+/// none. Returns when the thread runs: what it needs of the system to begin, it has by then.
 ///
 /// The thread takes no signals: they are for threads of the user's that wait for them.
 ///
@@ -20,12 +20,18 @@ pub fn background(
     let builder = thread::Builder::new()
         .name(name.to_owned())
         .stack_size(STACK);
+    let (begun, has_begun) = mpsc::sync_channel(1);
     let run = move || {
+        // Nobody waits for the next one.
+        let _ = begun.send(());
         while let Some(pause) = task() {
             thread::sleep(pause);
         }
     };
-    without_signals(|| builder.spawn(run).map(drop))
+    without_signals(|| builder.spawn(run).map(drop))?;
+    // A thread that could not begin has hung up.
+    let _ = has_begun.recv();
+    Ok(())
 }
 
 /// Calls `start` while this thread takes no signals, which threads that it starts inherit.
@@ -46,8 +52,6 @@ pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
     fn blocks(signal: i32) -> bool {
