@@ -187,16 +187,18 @@ def test_what_a_thread_put_for_nobody_is_evicted(run) -> None:
     async def main() -> None:
         connector = GatedConnector()
         puts = [start(connector, 'aput', b'x') for _ in range(3)]
-        await asyncio.to_thread(connector.entered.acquire, timeout=PATIENCE)
+        for _ in puts:
+            assert await asyncio.to_thread(connector.entered.acquire, timeout=PATIENCE)
         for put in puts:
             put.cancel()
         evicted = asyncio.Event()
         loop = asyncio.get_running_loop()
         evict = connector.evict
+        left = iter(range(len(puts)))
 
         def notice(key: Any) -> None:
             evict(key)
-            if not connector._store:
+            if next(left) == len(puts) - 1:
                 loop.call_soon_threadsafe(evicted.set)
 
         for put in puts:

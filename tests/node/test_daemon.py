@@ -89,7 +89,9 @@ def test_a_killed_one_is_replaced(port: int) -> None:
     first = start(port=port)
     descriptor = os.pidfd_open(first.pid)
     os.kill(first.pid, signal.SIGKILL)
-    select.select([descriptor], [], [])
+    ended = select.poll()
+    ended.register(descriptor, select.POLLIN)
+    assert ended.poll(30_000)
     os.close(descriptor)
     assert running(port) is None
     assert start(port=port).pid != first.pid

@@ -146,7 +146,7 @@ def stop(port: int = PORT, timeout: float = 30.0) -> bool:
             return True
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-        if not select.select([descriptor], [], [], timeout)[0]:
+        if not _is_readable(descriptor, timeout):
             msg = f'process {found.pid}, the node on port {port}, has not ended within {timeout} s'
             raise ConnectorTimeoutError(msg)
     finally:
@@ -210,7 +210,7 @@ def _launch(options: dict[str, Any], timeout: float) -> dict[str, Any]:
         text = b''
         while not text.endswith(b'\n'):
             left = max(until - time.monotonic(), 0)
-            if not select.select([answers], [], [], left)[0]:
+            if not _is_readable(answers.fileno(), left):
                 process.kill()
                 process.wait()
                 msg = f'the node does not answer after {timeout} s; see {log}'
@@ -222,3 +222,10 @@ def _launch(options: dict[str, Any], timeout: float) -> dict[str, Any]:
             text += part
     answer: dict[str, Any] = json.loads(text)
     return answer
+
+
+def _is_readable(descriptor: int, timeout: float) -> bool:
+    """Wait until there is something to read; `select.select` takes no large descriptors."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxystore.connectors.tcp import TCPConnector
+from proxystore.node import Node
 from proxystore.store import Store
 
 if TYPE_CHECKING:
@@ -29,12 +30,15 @@ def connector(request: pytest.FixtureRequest, own_home: Path) -> Iterator[TCPCon
     secret = own_home.parent / 'secret'
     secret.touch(mode=0o600)
     secret.write_text('what everybody here knows')
-    with TCPConnector(
-        port=0,
-        secret=f'file:{secret}',
-        unix=request.param == 'unix',
-        encrypt=True if request.param == 'tls' else None,
-    ) as connector:
+    options: dict[str, Any] = {
+        'secret': f'file:{secret}',
+        'unix': request.param == 'unix',
+        'encrypt': True if request.param == 'tls' else None,
+    }
+    with (
+        Node(port=0, **options) as node,
+        TCPConnector(port=node.port, node='join', **options) as connector,
+    ):
         yield connector
 
 
