@@ -115,8 +115,11 @@ impl Listening {
                 let Some(workers) = workers.upgrade() else {
                     return;
                 };
+                // At once: a child forked before keeps the connection open for as long as it lives.
+                let in_child = ClosedInChild::new(&connection);
                 shared.table.enter(|seat, worker| {
-                    let serving = serve(Arc::clone(&shared), seat, connection, is_tcp);
+                    let shared = Arc::clone(&shared);
+                    let serving = serve(shared, seat, (connection, in_child), is_tcp);
                     workers[worker % workers.len()].spawn(serving)
                 });
             }
@@ -132,8 +135,12 @@ impl Listening {
 }
 
 /// Serves one connection to its end.
-async fn serve(shared: Arc<Shared>, seat: Seat, connection: OwnedFd, is_tcp: bool) {
-    let _in_child = ClosedInChild::new(&connection);
+async fn serve(
+    shared: Arc<Shared>,
+    seat: Seat,
+    (connection, _in_child): (OwnedFd, ClosedInChild),
+    is_tcp: bool,
+) {
     if is_tcp && let Err(error) = keep_alive(&connection) {
         tracing::debug!(%error, "a connection has ended before it began");
         return;
