@@ -31,7 +31,7 @@ mod waiters;
 mod work;
 mod writing;
 
-use std::future::Future;
+use std::{future::Future, time::Instant};
 
 use proxystore_core::{Config, Deadline, Error, Memory, Payload, Result};
 use proxystore_runtime::{allowance, timeout};
@@ -84,8 +84,8 @@ impl Client {
     ) -> Result<()> {
         let peer = self.peers.peer(node);
         let len = payload.len() as u64;
-        self.run(&peer, deadline, len, put(&peer, key, mode, payload))
-            .await?;
+        let stored = put(&peer, key, mode, payload);
+        self.run(&peer, Time::until(deadline), len, stored).await?;
         peer.statistics.sent_bytes.add(len);
         Ok(())
     }
@@ -103,13 +103,14 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Option<Memory>> {
         let peer = self.peers.peer(node);
+        let time = Time::until(deadline);
         let question = Question::Get { whole: false };
         let asked = question_of(&peer, Purpose::Small, question, key);
-        let mut outcome = self.run(&peer, deadline, 0, asked).await?;
+        let mut outcome = self.run(&peer, time, 0, asked).await?;
         if let Outcome::Elsewhere { len } = outcome {
             let question = Question::Get { whole: true };
             let asked = question_of(&peer, Purpose::Bulk, question, key);
-            outcome = self.run(&peer, deadline, len, asked).await?;
+            outcome = self.run(&peer, time, len, asked).await?;
         }
         match outcome {
             Outcome::Absent => Ok(None),
@@ -131,7 +132,7 @@ impl Client {
     ) -> Result<bool> {
         let peer = self.peers.peer(node);
         let asked = question_of(&peer, Purpose::Small, Question::Exists, key);
-        match self.run(&peer, deadline, 0, asked).await? {
+        match self.run(&peer, Time::until(deadline), 0, asked).await? {
             Outcome::Present => Ok(true),
             Outcome::Absent => Ok(false),
             _ => Err(ClientError::Nonsense.of(&peer.name)),
@@ -151,7 +152,7 @@ impl Client {
     ) -> Result<()> {
         let peer = self.peers.peer(node);
         let asked = question_of(&peer, Purpose::Small, Question::Evict, key);
-        match self.run(&peer, deadline, 0, asked).await? {
+        match self.run(&peer, Time::until(deadline), 0, asked).await? {
             Outcome::Done => Ok(()),
             _ => Err(ClientError::Nonsense.of(&peer.name)),
         }
@@ -171,17 +172,20 @@ impl Client {
     ) -> Result<(), Failed> {
         let peer = self.peers.peer(node);
         let len = payloads.iter().map(|payload| payload.len() as u64).sum();
+        let time = Time::until(deadline);
         let unfinished = Unfinished::new(&peer, keys);
-        let stored = self.run_batch(&peer, deadline, len, put_all(&peer, keys, payloads));
+        let stored = self.run_batch(&peer, time, len, put_all(&peer, keys, payloads));
         let stored = stored.await;
-        if stored.is_ok() {
+        let is_settled = if stored.is_ok() {
             peer.statistics.sent_bytes.add(len);
+            true
         } else {
-            // What matters to the caller is why, and the rest may have gone with the connection.
             let removed = questions(&peer, Purpose::Small, Question::Evict, keys.iter());
-            let _ = self.run_batch(&peer, deadline, 0, removed).await;
+            self.run_batch(&peer, time, 0, removed).await.is_ok()
+        };
+        if is_settled {
+            unfinished.end();
         }
-        unfinished.end();
         stored
     }
 
@@ -197,9 +201,10 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Vec<Option<Memory>>, Failed> {
         let peer = self.peers.peer(node);
+        let time = Time::until(deadline);
         let question = Question::Get { whole: false };
         let asked = questions(&peer, Purpose::Small, question, keys.iter());
-        let mut outcomes = self.run_batch(&peer, deadline, 0, asked).await?;
+        let mut outcomes = self.run_batch(&peer, time, 0, asked).await?;
         let mut elsewhere = Vec::new();
         let mut bytes = 0;
         for (index, outcome) in outcomes.iter().enumerate() {
@@ -212,7 +217,7 @@ impl Client {
             let question = Question::Get { whole: true };
             let large = elsewhere.iter().map(|&index| &keys[index]);
             let asked = questions(&peer, Purpose::Bulk, question, large);
-            let large = self.run_batch(&peer, deadline, bytes, asked).await;
+            let large = self.run_batch(&peer, time, bytes, asked).await;
             let large = large.map_err(|(index, error)| (elsewhere[index], error))?;
             for (index, outcome) in elsewhere.into_iter().zip(large) {
                 outcomes[index] = outcome;
@@ -244,7 +249,7 @@ impl Client {
             let work = Requests::new(1, |_, session, now| session.status(now));
             first(carry_out(connection, work).await?)
         });
-        match self.run(&peer, deadline, 0, asked).await? {
+        match self.run(&peer, Time::until(deadline), 0, asked).await? {
             Outcome::Report(entries) => Ok(entries),
             _ => Err(ClientError::Nonsense.of(&peer.name)),
         }
@@ -262,7 +267,7 @@ impl Client {
             let work = Requests::new(1, |_, session, now| session.clear(now));
             first(carry_out(connection, work).await?)
         });
-        match self.run(&peer, deadline, 0, asked).await? {
+        match self.run(&peer, Time::until(deadline), 0, asked).await? {
             Outcome::Done => Ok(()),
             _ => Err(ClientError::Nonsense.of(&peer.name)),
         }
@@ -279,16 +284,17 @@ impl Client {
         self.peers.close();
     }
 
-    /// Carries out one operation by its deadline.
+    /// Carries out one operation, or a part of one, in what is left of its time.
     async fn run<T>(
         &self,
         peer: &Peer,
-        deadline: Deadline,
+        time: Time,
         bytes: u64,
         operation: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T> {
-        let limit = self.peers.settings().timeout;
-        let deadline = allowance(deadline, limit, bytes);
+        let left = self.peers.settings().timeout;
+        let left = left.saturating_sub(time.begun.elapsed());
+        let deadline = allowance(time.deadline, left, bytes);
         let done = timeout(deadline, in_this_process(operation)).await;
         peer.statistics.operations.add(1);
         done.unwrap_or(Err(ClientError::TimedOut)).map_err(|error| {
@@ -300,7 +306,7 @@ impl Client {
     async fn run_batch<T>(
         &self,
         peer: &Peer,
-        deadline: Deadline,
+        time: Time,
         bytes: u64,
         operation: impl Future<Output = Result<T, (usize, ClientError)>>,
     ) -> Result<T, Failed> {
@@ -311,7 +317,24 @@ impl Client {
                 error
             })
         };
-        let done = self.run(peer, deadline, bytes, noted).await;
+        let done = self.run(peer, time, bytes, noted).await;
         done.map_err(|error| (failed, error))
+    }
+}
+
+/// The time that an operation may take. Its parts share it.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    begun: Instant,
+    deadline: Deadline,
+}
+
+impl Time {
+    /// That of an operation which begins now.
+    fn until(deadline: Deadline) -> Self {
+        Self {
+            begun: Instant::now(),
+            deadline,
+        }
     }
 }

@@ -61,10 +61,9 @@ pub(super) enum Ended {
     Slow,
 }
 
-/// One connection.
+/// One connection. Fields are dropped in the order of their declaration.
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    seat: Seat,
     stream: Stream,
     session: Session,
     /// Bytes that arrived and cannot be looked at yet.
@@ -82,6 +81,8 @@ pub(super) struct Connection {
     /// Whether everything that was written has left.
     is_flushed: bool,
     has_drained: bool,
+    /// The last to go: once the connection is counted no more, nothing of it is left.
+    seat: Seat,
 }
 
 /// An object on its way here.
@@ -113,7 +114,6 @@ impl Connection {
     ) -> Self {
         Self {
             shared,
-            seat,
             stream,
             session,
             rest,
@@ -125,6 +125,7 @@ impl Connection {
             timer: None,
             is_flushed: true,
             has_drained: false,
+            seat,
         }
     }
 

@@ -310,6 +310,41 @@ fn a_connection_that_is_cut_fails_what_is_under_way_and_is_made_anew() {
 }
 
 #[test]
+fn a_batch_that_fails_leaves_nothing_even_if_the_node_cannot_be_reached_then() {
+    let (pair, network) = Pair::apart();
+    // Connections for small and large objects are there before the network closes.
+    pair.put(&key(9), b"object").expect("room");
+    pair.put(&key(8), &pattern(300_000, 8)).expect("room");
+    let large = pattern(40_000_000, 2);
+    let segments = [[Segment::from(b"small")], [Segment::from(&large)]];
+    let payloads: Vec<_> = segments.iter().map(Payload::from).collect();
+    let keys = [key(1), key(2)];
+    thread::scope(|scope| {
+        let before = network.sent();
+        let put = scope.spawn(|| {
+            let never = Deadline::never();
+            let put = pair
+                .client
+                .put_batch(&pair.address, &keys, &payloads, never);
+            now(async { put.await.map_err(|(_, error)| error) })
+        });
+        // The small one is stored by then, and known to be.
+        network.wait_beyond(before + 100_000);
+        network.hold();
+        network.close();
+        network.cut();
+        network.release();
+        let error = put.join().expect("no panic").expect_err("it was cut");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    });
+    assert_eq!(pair.status("objects"), 3, "nobody could remove it");
+    network.open();
+    assert_eq!(pair.get(&key(1)).expect("a new connection"), None);
+    assert_eq!(pair.get(&key(2)).expect("no error"), None);
+    assert_eq!(pair.status("objects"), 2);
+}
+
+#[test]
 fn requests_that_are_the_same_twice_survive_a_cut() {
     let (pair, network) = Pair::apart();
     pair.put(&key(1), b"object").expect("room");

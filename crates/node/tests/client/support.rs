@@ -166,6 +166,8 @@ pub(crate) struct Network {
 struct State {
     /// Nothing reaches the client.
     held: bool,
+    /// New connections are ended at once.
+    closed: bool,
     /// Bytes that came from clients.
     sent: u64,
     sockets: Vec<TcpStream>,
@@ -184,6 +186,9 @@ impl Network {
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.expect("a connection");
+                if lock(&state).closed {
+                    continue;
+                }
                 let node = TcpStream::connect(("127.0.0.1", node)).expect("the node");
                 for (from, to, is_answer) in [(&client, &node, false), (&node, &client, true)] {
                     let (from, to) = (from.try_clone(), to.try_clone());
@@ -205,6 +210,15 @@ impl Network {
     pub(crate) fn release(&self) {
         lock(&self.state).held = false;
         self.state.1.notify_all();
+    }
+
+    /// Lets no connection be made, until it is opened again.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+    }
+
+    pub(crate) fn open(&self) {
+        lock(&self.state).closed = false;
     }
 
     /// Ends every connection.
