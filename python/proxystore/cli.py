@@ -7,8 +7,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from proxystore.connectors.exceptions import ConnectorError
 from proxystore.connectors.native import collect_garbage, report
+from proxystore.utils._command import run
 from proxystore.utils._paths import absolute
 from proxystore.utils.data import bytes_to_readable
 
@@ -29,18 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, or 1 if something went wrong and was reported on
         standard error.
     """
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = options.command
-    try:
-        command(options)
-        sys.stdout.flush()
-    except ConnectorError as error:
-        print(f'proxystore: {error}', file=sys.stderr)  # noqa: T201
-        return 1
-    except BrokenPipeError:
-        # Whoever read the output has seen enough.
-        sys.stdout = None
-    return 0
+    return run(_parser(), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

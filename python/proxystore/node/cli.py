@@ -7,9 +7,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from proxystore.connectors.exceptions import ConnectorError
 from proxystore.node.daemon import serve, start, stop
 from proxystore.node.process import HOSTNAME, PORT, Node, node_options, running, status
+from proxystore.utils._command import run
 from proxystore.utils._secrets import names_a_place
 from proxystore.utils.data import bytes_to_readable, readable_to_bytes
 
@@ -40,18 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, or 1 if something went wrong and was reported on
         standard error.
     """
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = options.command
-    try:
-        command(options)
-        sys.stdout.flush()
-    except ConnectorError as error:
-        print(f'proxystore-node: {error}', file=sys.stderr)  # noqa: T201
-        return 1
-    except BrokenPipeError:
-        # Whoever read the output has seen enough.
-        sys.stdout = None
-    return 0
+    return run(_parser(), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
