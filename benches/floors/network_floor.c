@@ -212,6 +212,8 @@ int main(int argc, char **argv)
     int tcp = begin(AF_INET, (struct sockaddr *)&inet, sizeof inet);
     int unix_ = begin(AF_UNIX, (struct sockaddr *)&local, sizeof local);
     int redis = argc > 3 ? to_redis(atoi(argv[3])) : -1;
+    if (redis >= 0)
+        set(redis);
     while (scanf("%31s", command) == 1) {
         int is_redis = strcmp(command, "set") == 0 || strcmp(command, "get") == 0;
         int peer = strstr(command, "tcp") ? tcp : unix_;
