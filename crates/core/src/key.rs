@@ -2,11 +2,18 @@
 
 use std::fmt;
 
+/// How many fields of a key are shown.
+const SHOWN: usize = 3;
+
 /// Names one object of one kind of connector.
 ///
 /// A tuple of plain fields, so that it survives pickling, hashing and other processes. Only the
 /// connector that makes keys knows what the fields mean, and it takes a key from outside as a
 /// forgery until it has parsed it.
+///
+/// Errors and logs name objects by their keys, and a key can be all that it takes to open its
+/// object. So only the first three fields are ever shown: what tells objects apart stands there, and
+/// what opens them behind it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     fields: Box<[Field]>,
@@ -46,11 +53,14 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("(")?;
-        for (index, field) in self.fields.iter().enumerate() {
+        for (index, field) in self.fields.iter().take(SHOWN).enumerate() {
             if index > 0 {
                 formatter.write_str(", ")?;
             }
             field.fmt(formatter)?;
+        }
+        if self.fields.len() > SHOWN {
+            formatter.write_str(", ...")?;
         }
         formatter.write_str(")")
     }
@@ -62,7 +72,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// One part of a [`Key`].
+/// One part of a [`Key`]. By itself it is always shown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// Nothing is named.
@@ -106,7 +116,7 @@ mod tests {
         let field = leaf.prop_recursive(3, 12, 3, |inner| {
             prop::collection::vec(inner, 0..3).prop_map(|fields| Field::Nested(Key::new(fields)))
         });
-        prop::collection::vec(field, 0..4).prop_map(Key::new)
+        prop::collection::vec(field, 0..=SHOWN).prop_map(Key::new)
     }
 
     #[test]
@@ -115,6 +125,15 @@ mod tests {
         let key = Key::new([Field::Nested(inner), Field::Integer(-3), Field::Absent]);
         assert_eq!(key.to_string(), r"(('a\'b\n'), -3, None)");
         assert_eq!(format!("{:?}", Key::text("x")), "Key('x')");
+    }
+
+    #[test]
+    fn what_opens_an_object_is_not_shown() {
+        let fields = ["host", "port", "object", "capability"];
+        let key = Key::new(fields.map(|text| Field::Text(text.into())));
+        assert_eq!(key.to_string(), "('host', 'port', 'object', ...)");
+        let outer = Key::new([Field::Nested(key)]);
+        assert_eq!(format!("{outer:?}"), "Key(('host', 'port', 'object', ...))");
     }
 
     #[test]

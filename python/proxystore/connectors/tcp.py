@@ -16,7 +16,8 @@ __all__ = ['BytesLike', 'TCPConnector', 'TCPKey']
 class TCPKey(NamedTuple):
     """Key of an object in the memory of a node.
 
-    Whoever has it, and may talk to the node, can get the object.
+    Whoever has it, and may talk to the node, can get the object. Its text
+    leaves out the capability, so that logs and errors open nothing.
 
     Attributes:
         hostname: Name or address of the node's host, as the connector that put
@@ -31,6 +32,12 @@ class TCPKey(NamedTuple):
     port: int
     object_id: str
     capability: str
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(hostname={self.hostname!r}, port={self.port!r}, '
+            f'object_id={self.object_id!r}, capability=<hidden>)'
+        )
 
 
 class TCPConnector(NativeDeferrableConnector[TCPKey]):

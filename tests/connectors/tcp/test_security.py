@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import pickle
 import socket
 import threading
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,12 +19,16 @@ from proxystore.connectors.exceptions import (
     ConnectorTimeoutError,
     ConnectorUnavailableError,
 )
-from proxystore.connectors.tcp import TCPConnector
+from proxystore.connectors.file import FileConnector
+from proxystore.connectors.multi import MultiKey
+from proxystore.connectors.tcp import TCPConnector, TCPKey
 from proxystore.store import Store
 from tests.support.servers import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import Any
 
 SECRET = 'a secret of more than sixteen bytes'
 OTHER = 'another one, of sixteen bytes at least'
@@ -72,6 +79,59 @@ def test_a_literal_secret_stays_in_its_process(secret: str) -> None:
         assert proxy == [1]
     with Store('named', TCPConnector(port=0, secret=secret)) as store:
         assert SECRET.encode() not in pickle.dumps(store.proxy([1]))
+
+
+def test_the_text_of_a_key_opens_nothing() -> None:
+    key = TCPKey('127.0.0.1', 7337, '0' * 32, 'c' * 32)
+    for text in (repr(key), str(key), f'{key}', f'{key!r:>9}', repr(MultiKey('tcp', key))):
+        assert key.capability not in text
+        assert all(part in text for part in ('127.0.0.1', '7337', key.object_id))
+    copy = pickle.loads(pickle.dumps(key))
+    assert (type(copy), copy) == (TCPKey, key)
+
+
+def test_errors_name_a_key_without_its_capability(secret: str, tmp_path: Path) -> None:
+    with TCPConnector(port=0, secret=secret, unix=False) as node:
+        key = node.put(b'x')
+        options = {**node.config(), 'node': 'join', 'secret': 'env:OTHER_SECRET'}
+    forged = key._replace(port=0)
+    nowhere = TCPConnector(**options)
+    calls: list[tuple[Callable[..., Any], TCPKey, Any]] = [
+        (call, named, passed)
+        for named in (key, forged)
+        for call, passed in (
+            (nowhere.get, named),
+            (nowhere.exists, named),
+            (nowhere.evict, named),
+            (nowhere.get_batch, [named]),
+            (FileConnector(tmp_path).get, named),
+            (Store('nowhere', nowhere).get, named),
+            (Store('nowhere', nowhere).proxy_from_key(named).__len__, None),
+        )
+    ]
+    for call, named, passed in calls:
+        with pytest.raises(Exception, match=named.object_id) as caught:
+            call(passed) if passed is not None else call()
+        text = ''.join(traceback.format_exception(caught.value))
+        assert named.object_id in text
+        assert named.capability not in text
+
+
+def test_logs_name_a_key_without_its_capability(
+    secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.DEBUG, logger='proxystore'),
+        Store('logged', TCPConnector(port=0, secret=secret)) as store,
+    ):
+        key = store.put([1])
+        assert isinstance(key, TCPKey)
+        assert store.get(key) == [1]
+        store.evict(key)
+        with contextlib.suppress(ConnectorError):
+            store.get(key._replace(port=0))
+    assert key.object_id in caplog.text
+    assert key.capability not in caplog.text
 
 
 def answer_with(answer: bytes) -> tuple[int, socket.socket]:
