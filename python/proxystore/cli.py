@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from proxystore.connectors.exceptions import ConnectorPathError
 from proxystore.connectors.native import collect_garbage, report
 from proxystore.utils._command import run
 from proxystore.utils._paths import absolute
@@ -74,13 +75,17 @@ def _list(options: argparse.Namespace) -> None:
 
 def _stat(options: argparse.Namespace) -> None:
     namespaces = report('shm', _connector_options(options))
+    if not namespaces:
+        where = '' if options.directory is None else f' in {absolute(options.directory)}'
+        msg = f'there is no namespace "{options.namespace}"{where}; "shm list" names all there are'
+        raise ConnectorPathError(msg)
 
     def text() -> str:
         parts: list[str] = []
         for namespace in namespaces:
             facts = [f'{name}: {value(namespace)}' for name, value in _FACTS]
             parts += [*facts, '', _table(_PROCESS, namespace.get('processes', ()))]
-        return '\n'.join(parts) if parts else f'There is no namespace "{options.namespace}".'
+        return '\n'.join(parts)
 
     _show(options, namespaces, text)
 

@@ -39,9 +39,21 @@ class TestCommand:
         assert 'default' in listed
         assert 'in use' in listed
         assert str(os.getpid()) in self.run('stat', '--directory', memory)
-        assert 'no namespace' in self.run('stat', 'other', '--directory', memory)
-        assert not Path(memory, 'other').exists()
         del view
+
+    @pytest.mark.parametrize('options', [(), ('--json',)])
+    def test_stat_of_no_namespace_is_an_error(self, memory: str, options: tuple[str, ...]) -> None:
+        arguments = ('stat', 'other', '--directory', memory, *options)
+        ended = subprocess.run(
+            [sys.executable, '-m', 'proxystore.cli', 'shm', *arguments],
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert (ended.returncode, ended.stdout) == (1, '')
+        assert ended.stderr.startswith('proxystore: there is no namespace "other"')
+        assert memory in ended.stderr
+        assert not Path(memory, 'other').exists()
 
     def test_directories_are_relative_to_where_the_command_runs(
         self, connector: ShmConnector, memory: str, monkeypatch: pytest.MonkeyPatch
