@@ -203,12 +203,15 @@ impl Borrowed {
     fn take() -> Self {
         // A thread that is ending has none any more.
         let kept = SLEEPER.try_with(Cell::take).ok().flatten();
-        Self(kept.unwrap_or_else(|| {
+        let sleeper = kept.unwrap_or_else(|| {
             Arc::new(Sleeper {
                 thread: thread::current(),
                 woken: AtomicBool::new(false),
             })
-        }))
+        });
+        // What the last operation was woken for is over.
+        sleeper.woken.store(false, Ordering::Relaxed);
+        Self(sleeper)
     }
 }
 

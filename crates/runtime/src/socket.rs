@@ -3,7 +3,10 @@
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -31,8 +34,15 @@ pub enum Interest {
 pub struct Socket(Inner);
 
 enum Inner {
-    Blocking(Arc<OwnedFd>),
+    Blocking(Watched),
     Shared(Registered),
+}
+
+/// A socket that drivers wait for by `poll(2)`.
+struct Watched {
+    descriptor: Arc<OwnedFd>,
+    /// The last attempt took all there was to read.
+    is_exhausted: AtomicBool,
 }
 
 /// A socket of the runtime, by which alone it can be waited for there.
@@ -52,7 +62,10 @@ impl Socket {
     pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
         let inner = match colour() {
-            Colour::Blocking => Inner::Blocking(Arc::new(descriptor)),
+            Colour::Blocking => Inner::Blocking(Watched {
+                descriptor: Arc::new(descriptor),
+                is_exhausted: AtomicBool::new(false),
+            }),
             Colour::Shared => {
                 if tokio::runtime::Handle::try_current().is_err() {
                     return Err(io::Error::other("there is no runtime here to wait by"));
@@ -84,11 +97,14 @@ impl Socket {
         interest: Interest,
         io: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        if interest == Interest::Read {
+            self.assume_ready();
+        }
         self.poll_io_until(context, interest, io, |_| false)
     }
 
-    /// As [`poll_io`](Self::poll_io); an outcome that `exhausts` says took all there was saves the
-    /// next call an attempt that cannot succeed.
+    /// As [`poll_io`](Self::poll_io); an outcome that `exhausts` says took all there was to read
+    /// saves the next call an attempt that hardly succeeds.
     ///
     /// # Errors
     ///
@@ -101,13 +117,24 @@ impl Socket {
         exhausts: impl Fn(&T) -> bool,
     ) -> Poll<io::Result<T>> {
         match &self.0 {
-            Inner::Blocking(descriptor) => match attempt(descriptor.as_fd(), &mut io) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    colour::wait_for(descriptor, interest.events());
-                    Poll::Pending
+            Inner::Blocking(socket) => {
+                let reads = interest == Interest::Read;
+                let skip = reads && socket.is_exhausted.swap(false, Ordering::Relaxed);
+                if !skip {
+                    match attempt(socket.descriptor.as_fd(), &mut io) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        outcome => {
+                            if reads && outcome.as_ref().is_ok_and(exhausts) {
+                                socket.is_exhausted.store(true, Ordering::Relaxed);
+                            }
+                            return Poll::Ready(outcome);
+                        }
+                    }
                 }
-                outcome => Poll::Ready(outcome),
-            },
+                // It is polled again at once if something has come meanwhile.
+                colour::wait_for(&socket.descriptor, interest.events());
+                Poll::Pending
+            }
             Inner::Shared(socket) => loop {
                 ready!(socket.poll_ready(context, interest))?;
                 let mut last = None;
@@ -126,6 +153,13 @@ impl Socket {
                     (None, answered) => return Poll::Ready(answered),
                 }
             },
+        }
+    }
+
+    /// Has the next call attempt to read, whatever the last one found: for those who do not wait.
+    pub fn assume_ready(&self) {
+        if let Inner::Blocking(socket) = &self.0 {
+            socket.is_exhausted.store(false, Ordering::Relaxed);
         }
     }
 
@@ -200,7 +234,7 @@ impl Interest {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
-            Inner::Blocking(descriptor) => descriptor.as_fd(),
+            Inner::Blocking(socket) => socket.descriptor.as_fd(),
             Inner::Shared(socket) => socket.as_fd(),
         }
     }
@@ -222,7 +256,7 @@ mod tests {
         convert::Infallible,
         future::poll_fn,
         io::{self, Read, Write},
-        os::unix::net::UnixStream,
+        os::{fd::BorrowedFd, unix::net::UnixStream},
         sync::mpsc,
         thread,
         time::{Duration, Instant},
@@ -265,6 +299,42 @@ mod tests {
             drop(ours);
             let (first, end) = driver.join().expect("no panic").expect("bytes");
             assert_eq!((first.as_slice(), end.as_slice()), (&b"abc"[..], &b""[..]));
+        });
+    }
+
+    #[test]
+    fn a_socket_that_was_emptied_is_read_again_only_when_something_has_come() {
+        let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");
+        ours.write_all(b"abc").expect("room");
+        let (tell, told) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                told.recv().expect("the first bytes are read");
+                ours.write_all(b"de").expect("room");
+            });
+            let operation = Operation::pending(async move {
+                let socket = Socket::new(theirs.into()).map_err(failed)?;
+                let mut attempts = 0;
+                let mut read = Vec::new();
+                for _ in 0..2 {
+                    let part = poll_fn(|context| {
+                        let attempt = |descriptor: BorrowedFd<'_>| {
+                            attempts += 1;
+                            let mut bytes = [0; 16];
+                            let read = rustix::io::read(descriptor, &mut bytes)?;
+                            Ok(bytes[..read].to_vec())
+                        };
+                        socket.poll_io_until(context, Interest::Read, attempt, |_| true)
+                    });
+                    read.push(part.await.map_err(failed)?);
+                    // Whoever waits already is gone.
+                    let _ = tell.send(());
+                }
+                assert_eq!(read, [&b"abc"[..], b"de"]);
+                Ok(attempts)
+            });
+            let attempts = drive(operation, Deadline::never(), || Ok::<_, Infallible>(()));
+            assert_eq!(attempts.expect("bytes"), 2);
         });
     }
 

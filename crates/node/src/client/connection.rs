@@ -167,6 +167,7 @@ impl Connection {
             id
         };
         poll_fn(|context| {
+            self.stream.assume_readable();
             // What it fails by is noted; pending is that nothing has come.
             while let Poll::Ready(Ok(())) = self.poll_read(context) {}
             Poll::Ready(())

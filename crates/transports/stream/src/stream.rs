@@ -246,6 +246,11 @@ impl Stream {
         poll_fn(|context| self.poll_flush(context)).await
     }
 
+    /// Has the next read look whether something has come, for those who do not wait.
+    pub fn assume_readable(&self) {
+        self.socket.assume_ready();
+    }
+
     /// Ends both directions at once: whoever reads finds the end.
     pub fn shutdown(&self) {
         self.socket.shutdown();
