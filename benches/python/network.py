@@ -69,8 +69,14 @@ def contender(call: str, *, python: str | Path = sys.executable) -> Iterator[Con
         yield process
 
 
-def serve(connector: Any, size: int) -> None:
-    """Measure a connector's operations on objects of `size` bytes."""
+def serve(connector: Any, size: int, kept: int = 1) -> None:
+    """Measure a connector's operations on objects of `size` bytes.
+
+    Args:
+        connector: The connector.
+        size: Bytes of an object.
+        kept: Objects that one measurement of `get-kept` is the mean of.
+    """
     data = bytes(size)
     number = MANY if size <= SMALL else 1 if size >= LARGE else 50
 
@@ -83,26 +89,16 @@ def serve(connector: Any, size: int) -> None:
         return took
 
     def put_kept() -> float:
-        """Put while the objects before are still there, in memory that is new to the server."""
-        keys.append(connector.put(data))
+        """Put and leave what was put, so that the next goes into memory new to the server."""
         start = time.perf_counter_ns()
         keys.append(connector.put(data))
-        took = time.perf_counter_ns() - start
-        if len(keys) > 6:
-            for key in keys:
-                connector.evict(key)
-            keys.clear()
-        return took
+        return time.perf_counter_ns() - start
 
     def get_kept() -> float:
-        """Get while the results before are still held, into new memory."""
-        held.append(connector.get(got))
+        """Get and hold what was got, so that the next goes into memory new to this process."""
         start = time.perf_counter_ns()
-        held.append(connector.get(got))
-        took = time.perf_counter_ns() - start
-        if len(held) > 6:
-            held.clear()
-        return took
+        held.extend([connector.get(got) for _ in range(kept)])
+        return (time.perf_counter_ns() - start) / kept
 
     keys: list[Any] = []
     held: list[Any] = []

@@ -26,6 +26,8 @@ MEDIUM = 10**6
 HUGE = 10**9
 #: How many times redis-benchmark's time, or the bare protocol's, ours may take.
 BARS = {SMALL: 1.5, MEDIUM: 1.15, LARGE: 1.15}
+#: Runs of redis-benchmark; the best counts.
+BENCHMARKED = 3
 #: Milliseconds that a store may take to put and get an array of 100 MB.
 ARRAY_BAR = 220
 
@@ -40,11 +42,11 @@ def server() -> Iterator[int]:
         yield running.port
 
 
-def ours(port: int, size: int) -> None:
+def ours(port: int, size: int, kept: int = 1) -> None:
     """Measure our connector."""
     from proxystore.connectors.redis import RedisConnector
 
-    serve(RedisConnector('127.0.0.1', port), size)
+    serve(RedisConnector('127.0.0.1', port), size, kept)
 
 
 def original(port: int, size: int) -> None:
@@ -77,13 +79,18 @@ def arrays(port: int) -> None:
 
 def benchmark(port: int, size: int) -> dict[str, float]:
     """Nanoseconds that redis-benchmark takes for a SET and a GET, one after the other."""
-    count = 50_000 if size <= SMALL else 3_000
+    count = 30_000 if size <= SMALL else 2_000
     command = ['redis-benchmark', '-p', str(port), '-c', '1', '-d', str(size), '-n', str(count)]
-    done = subprocess.run(
-        [*command, '-t', 'set,get', '--csv'], check=True, capture_output=True, text=True
-    )
-    rows = csv.DictReader(io.StringIO(done.stdout))
-    return {{'SET': 'put', 'GET': 'get'}[row['test']]: 1e9 / float(row['rps']) for row in rows}
+    best: dict[str, float] = {}
+    for _ in range(BENCHMARKED):
+        done = subprocess.run(
+            [*command, '-t', 'set,get', '--csv'], check=True, capture_output=True, text=True
+        )
+        for row in csv.DictReader(io.StringIO(done.stdout)):
+            case = {'SET': 'put', 'GET': 'get'}[row['test']]
+            took = 1e9 / float(row['rps'])
+            best[case] = min(took, best.get(case, took))
+    return best
 
 
 @contextmanager
@@ -129,20 +136,24 @@ def sized_rows() -> list[Row]:
 
 
 def huge_rows() -> list[Row]:
-    """1 GB, which a server with stock limits takes in parts only."""
+    """1 GB, which a server with stock limits takes in parts only.
+
+    Results that are kept take as much new memory either way: ten of 100 MB for one of 1 GB.
+    """
+    ten = HUGE // LARGE
     with ExitStack() as stack:
         port = stack.enter_context(server())
-        large = stack.enter_context(contender(f'redis.ours({port}, {LARGE})'))
+        large = stack.enter_context(contender(f'redis.ours({port}, {LARGE}, kept={ten})'))
         huge = stack.enter_context(contender(f'redis.ours({port}, {HUGE})'))
         best = compete({'large': large, 'huge': huge}, rounds=3)
     rows = []
-    for case in ('put', 'get-kept'):
-        rate = best[case]['large'] * (HUGE / LARGE) / best[case]['huge']
+    for case in ('put', 'get', 'get-kept'):
+        rate = best[case]['large'] * ten / best[case]['huge']
         rows.append(
             Row(
-                f'{case.partition("-")[0]} 1 GB in parts',
+                f'{case} 1 GB in parts',
                 best[case]['huge'],
-                {'10 x 100 MB': best[case]['large'] * 10},
+                {'10 x 100 MB': best[case]['large'] * ten},
                 '>= 0.9 of the rate of 100 MB',
                 f'{rate:.2f}',
                 rate >= 0.9,
