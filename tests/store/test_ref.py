@@ -411,13 +411,38 @@ def test_owners_that_are_left_evict_at_exit(store_dir):
     assert left == {done.stdout.strip()}
 
 
+def test_owners_of_a_forked_child_evict_at_its_exit(store_dir):
+    done = run(
+        """
+        import os, sys
+        from proxystore.connectors.file import FileConnector
+        from proxystore.store import Store
+        store = Store('file', FileConnector(directory, clear=False), register=True)
+        held = store.owned_proxy([1])
+        child = os.fork()
+        if not child:
+            left = store.owned_proxy([2])
+            sys.exit()
+        _, status = os.waitpid(child, 0)
+        assert status == 0
+        print(*(name for name in os.listdir(directory) if not name.endswith('.ready')))
+        assert held == [1]
+        print(held.__proxy_factory__.key.filename)
+        """,
+        directory=store_dir,
+    )
+    assert done.stderr == ''
+    left, held = done.stdout.split()
+    assert left == held
+
+
 def test_exit_does_not_wait_for_a_connector_that_hangs():
     done = run(
         """
         import threading
         from proxystore.connectors.local import LocalConnector
-        from proxystore.store import Store, ref
-        ref._EXIT_PATIENCE = 0.05
+        from proxystore.store import Store, _owners
+        _owners._EXIT_PATIENCE = 0.05
         class Hanging(LocalConnector):
             def evict(self, key):
                 threading.Event().wait()

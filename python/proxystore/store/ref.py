@@ -10,18 +10,13 @@ it.
 
 from __future__ import annotations
 
-import atexit
 import copy
-import logging
 import os
-import queue
-import sys
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar, cast
 
-import proxystore.store
 from proxystore.proxy import Proxy, is_resolved
+from proxystore.store._owners import Finalizer, evict
 from proxystore.store.exceptions import ProxyResolveMissingKeyError, ProxyStoreFactoryError
 from proxystore.store.factory import StoreFactory
 from proxystore.store.types import SerializerT
@@ -54,21 +49,12 @@ __all__ = [
     'update',
 ]
 
-logger = logging.getLogger(__name__)
-
 T = TypeVar('T')
 RefT = TypeVar('RefT', bound='BaseRefProxy[Any]')
 
 DefaultClassType = type | None
 DefaultHashType = Exception | int | None
 FactoryType = StoreFactory[Any, T]
-
-# Seconds that the exit of the interpreter waits for the objects of the owners
-# that are left to be evicted.
-_EXIT_PATIENCE = 5.0
-
-# This version starts no threads once the interpreter has begun to end.
-_NO_THREADS_AT_EXIT = sys.version_info[:2] == (3, 12)
 
 # Attributes of a proxy are those of its target, its own are reached like this.
 _get = object.__getattribute__
@@ -170,10 +156,10 @@ class OwnedProxy(BaseRefProxy[T]):
         _set(self, '__proxy_ref_count__', 0)
         _set(self, '__proxy_ref_mut_count__', 0)
         super().__init__(factory, cache_defaults=cache_defaults, target=target)
-        _set(self, '__proxy_finalizer__', _Finalizer(self))
+        _set(self, '__proxy_finalizer__', Finalizer(self))
 
     def __del__(self) -> None:
-        finalizer: _Finalizer | None = _slot(self, '__proxy_finalizer__')
+        finalizer: Finalizer | None = _slot(self, '__proxy_finalizer__')
         if finalizer is None or not finalizer.responsible or not _get(self, '__proxy_valid__'):
             return
         refs: int = _get(self, '__proxy_ref_count__')
@@ -190,7 +176,7 @@ class OwnedProxy(BaseRefProxy[T]):
             )
             raise RuntimeError(msg)
         finalizer.done()
-        _evict(_get(self, '__proxy_factory__'))
+        evict(_get(self, '__proxy_factory__'))
 
 
 class _BorrowedProxy(BaseRefProxy[T]):
@@ -447,89 +433,6 @@ class _Invalidated(StoreFactory[Any, T]):
         return self.factory.__reduce_ex__(4)
 
 
-class _Finalizer:
-    """Evicts the object of an owner that is left when the interpreter exits.
-
-    Args:
-        owner: Owner, which is held weakly.
-    """
-
-    def __init__(self, owner: OwnedProxy[Any]) -> None:
-        self.owner = weakref.ref(owner)
-        self.process = os.getpid()
-        # Whether the owner is gone, but some of its borrows are not yet.
-        self.outlived = False
-        _owners[id(self)] = self
-        if _NO_THREADS_AT_EXIT:
-            _waiting_thread()
-
-    @property
-    def responsible(self) -> bool:
-        """Whether the owner was made in this process, and the exit has not evicted its object.
-
-        After a fork the owner is the parent's: its copy in the child evicts nothing.
-        """
-        return self.process == os.getpid() and id(self) in _owners
-
-    def done(self) -> None:
-        """Note that the owner is about to evict its object, or has given it away."""
-        _owners.pop(id(self), None)
-
-
-_owners: dict[int, _Finalizer] = {}
-
-
-def _evict_owned() -> None:
-    """Evict the objects of the owners that are left, within a time limit."""
-    factories: list[StoreFactory[Any, Any]] = []
-    for finalizer in list(_owners.values()):
-        owner = finalizer.owner()
-        if owner is not None and finalizer.responsible and _get(owner, '__proxy_valid__'):
-            factories.append(_get(owner, '__proxy_factory__'))
-    _owners.clear()
-    if not factories:
-        return
-
-    _left.put(factories)
-    try:
-        thread = _waiting_thread() if _NO_THREADS_AT_EXIT else _new_thread()
-    except RuntimeError:
-        logger.warning('%d owned objects are left: the interpreter is ending', len(factories))
-        return
-    thread.join(_EXIT_PATIENCE)
-    if thread.is_alive():
-        logger.warning(
-            'Owned objects are left: evicting them took longer than %s seconds', _EXIT_PATIENCE
-        )
-
-
-# The factories whose objects are to be evicted at exit.
-_left: queue.SimpleQueue[list[StoreFactory[Any, Any]]] = queue.SimpleQueue()
-_waiting: list[threading.Thread] = []
-
-
-def _evict_left() -> None:
-    for factory in _left.get():
-        _evict(factory)
-
-
-def _new_thread() -> threading.Thread:
-    thread = threading.Thread(target=_evict_left, name='proxystore-evict-owned', daemon=True)
-    thread.start()
-    return thread
-
-
-def _waiting_thread() -> threading.Thread:
-    """Return the thread that waits for the exit, where none can be started then."""
-    with _counts:
-        if not _waiting:
-            _waiting.append(_new_thread())
-        return _waiting[0]
-
-
-atexit.register(_evict_owned)
-
-
 def _proxy_trampoline(
     kind: str,
     factory: FactoryType[T],
@@ -557,16 +460,6 @@ def _copy_target(source: Proxy[T], reference: BaseRefProxy[T], populate_target: 
         _set(reference, name, _slot(source, name))
     if populate_target and is_resolved(source):
         _set(reference, '__proxy_target__', _get(source, '__proxy_target__'))
-
-
-def _evict(factory: StoreFactory[Any, Any]) -> None:
-    """Evict an object that nobody owns any more."""
-    try:
-        store = proxystore.store.get_or_create_store(factory.store_config, register=False)
-        store.evict(factory.key)
-    except Exception as error:
-        if not sys.is_finalizing():
-            logger.warning('An owned object could not be evicted: %r', error)
 
 
 def _invalidate(reference: BaseRefProxy[Any]) -> None:
@@ -616,7 +509,7 @@ def _return_to_owner(reference: BaseRefProxy[Any]) -> None:
             else '__proxy_ref_count__'
         )
         _set(owner, name, max(0, _get(owner, name) - 1))
-    finalizer: _Finalizer | None = _slot(owner, '__proxy_finalizer__')
+    finalizer: Finalizer | None = _slot(owner, '__proxy_finalizer__')
     if finalizer is not None and finalizer.outlived:
         cast('Any', OwnedProxy).__del__(owner)
 
