@@ -68,7 +68,7 @@ fn in_parts() -> Checked {
 }
 
 fn with_tls() -> Checked {
-    let certificates = Certificates::make()?;
+    let certificates = Certificates::make();
     let (server, config) = certificates.start(&["--requirepass", "s3cret"])?;
     let config = config.with("password", "s3cret").with("prefix", "tests:");
     Ok(check(&Redis::new(vec![server], config), &[FORKS])?)

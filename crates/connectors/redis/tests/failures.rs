@@ -123,7 +123,7 @@ fn databases_are_apart() -> Checked {
 
 #[test]
 fn tls_wants_the_right_certificates_on_both_sides() -> Checked {
-    let (certificates, others) = (Certificates::make()?, Certificates::make()?);
+    let (certificates, others) = (Certificates::make(), Certificates::make());
     let (server, config) = certificates.start(&[])?;
     let key = put(&*open(&config)?, b"object")?;
     assert_eq!(

@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpStream},
-    path::PathBuf,
 };
 
 use proxystore_core::{Deadline, Error, Operation, Result};
@@ -13,7 +12,9 @@ use proxystore_node::{Certificates, Node, NodeOptions};
 use proxystore_runtime::{Stopped, drive};
 use proxystore_stream::{Address, Stream, TlsClient, tls::TlsFiles};
 use proxystore_wire::handshake::Authentication;
+use rcgen::CertificateParams;
 
+use crate::authority::{Authority, expire};
 use crate::support::{Answer, MIB, Peer, SECRET, bytes, key, options, port, wait};
 
 /// A stream whose user waits for it.
@@ -166,47 +167,17 @@ fn a_node_in_tls_finishes_what_is_under_way() {
     while peer.read().is_ok() {}
 }
 
-/// Certificates of one authority.
-struct Authority {
-    directory: tempfile::TempDir,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = params.self_signed(&key).expect("a certificate");
-        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).expect("room");
-        Self {
-            directory,
-            issuer: rcgen::Issuer::new(params, key),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn issue(&self, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Certificates {
-        let names = vec!["127.0.0.1".to_owned()];
-        let mut params = rcgen::CertificateParams::new(names).expect("parameters");
-        change(&mut params);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let number = std::fs::read_dir(self.directory.path())
-            .expect("it is there")
-            .count();
-        let files = Certificates {
-            certificate: self.path(&format!("{number}.pem")),
-            key: self.path(&format!("{number}.key")),
-            authority: self.path("ca.pem"),
-        };
-        std::fs::write(&files.certificate, certificate.pem()).expect("room");
-        std::fs::write(&files.key, key.serialize_pem()).expect("room");
-        files
+/// The authority's certificate, a new one that it signs, and its key.
+fn issue(
+    authority: &Authority,
+    name: &str,
+    change: impl FnOnce(&mut CertificateParams),
+) -> Certificates {
+    authority.issue(name, change);
+    Certificates {
+        certificate: authority.path(&format!("{name}.pem")),
+        key: authority.path(&format!("{name}.key")),
+        authority: authority.path("ca.pem"),
     }
 }
 
@@ -229,15 +200,12 @@ fn with_certificate(
 fn certificates_of_the_authority_and_no_others_get_in() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let mut given = options();
-    given.certificates = Some(authority.issue(|_| {}));
+    given.certificates = Some(issue(&authority, "node", |_| {}));
     let node = Node::start(given).expect("a node");
-    let own = authority.issue(|_| {});
+    let own = issue(&authority, "own", |_| {});
     exchanges(&mut with_certificate(&node, Some(&own), &authority).expect("it is trusted"));
-    let expired = authority.issue(|params| {
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-    });
-    for refused in [None, Some(&expired), Some(&stranger.issue(|_| {}))] {
+    let expired = issue(&authority, "expired", expire);
+    for refused in [None, Some(&expired), Some(&issue(&stranger, "own", |_| {}))] {
         let outcome = with_certificate(&node, refused, &authority);
         outcome.err().expect("it is refused");
     }
@@ -258,7 +226,7 @@ fn a_node_for_other_hosts_starts_with_a_secret_or_certificates() {
     drop(node);
     open.secret = None;
     let authority = Authority::new();
-    open.certificates = Some(authority.issue(|_| {}));
+    open.certificates = Some(issue(&authority, "node", |_| {}));
     let mut broken = open.clone();
     Node::start(open).expect("it has certificates");
     if let Some(files) = &mut broken.certificates {

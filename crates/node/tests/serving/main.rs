@@ -1,5 +1,7 @@
 //! Nodes over real sockets.
 
+#[path = "../../../transports/stream/tests/support/authority.rs"]
+mod authority;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,5 +1,8 @@
 //! Streams between two ends of this process, in both colours, plain and in TLS.
 
+#[path = "support/authority.rs"]
+mod authority;
+
 use std::{
     convert::Infallible,
     future::Future,
@@ -16,6 +19,8 @@ use proxystore_runtime::{Colour, Stopped, drive, spawn, timeout};
 use proxystore_stream::{
     Address, Listener, Stream, StreamError, TlsClient, TlsServer, tls::TlsFiles,
 };
+
+use crate::authority::{Authority, expire};
 
 /// Carries out `future` in either colour.
 fn run<T: Send + 'static>(colour: Colour, future: impl Future<Output = T> + Send + 'static) -> T {
@@ -202,68 +207,33 @@ fn both_ends_have_the_same_binding() {
     assert_eq!(ours.0, ours.1);
 }
 
-/// Certificates of one authority: files for a server and for a client.
-struct Authority {
-    directory: tempfile::TempDir,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+fn server(authority: &Authority, name: &str) -> TlsServer {
+    let (ca, certificate, key) = files(authority, name);
+    let files = TlsFiles {
+        authority: Some(&ca),
+        certificate: Some(&certificate),
+        key: Some(&key),
+    };
+    TlsServer::mutual(files).expect("a server")
 }
 
-impl Authority {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = params.self_signed(&key).expect("a certificate");
-        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).expect("room");
-        Self {
-            directory,
-            issuer: rcgen::Issuer::new(params, key),
-        }
-    }
+fn client(authority: &Authority, name: Option<&str>) -> TlsClient {
+    let (ca, certificate, key) = files(authority, name.unwrap_or_default());
+    let files = TlsFiles {
+        authority: Some(&ca),
+        certificate: name.map(|_| certificate.as_path()),
+        key: name.map(|_| key.as_path()),
+    };
+    TlsClient::from_files(files).expect("a client")
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn issue(&self, name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut params = rcgen::CertificateParams::new(names).expect("parameters");
-        change(&mut params);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).expect("room");
-        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("room");
-    }
-
-    fn server(&self, name: &str) -> TlsServer {
-        let (ca, certificate, key) = self.files(name);
-        let files = TlsFiles {
-            authority: Some(&ca),
-            certificate: Some(&certificate),
-            key: Some(&key),
-        };
-        TlsServer::mutual(files).expect("a server")
-    }
-
-    fn client(&self, name: Option<&str>) -> TlsClient {
-        let (ca, certificate, key) = self.files(name.unwrap_or_default());
-        let files = TlsFiles {
-            authority: Some(&ca),
-            certificate: name.map(|_| certificate.as_path()),
-            key: name.map(|_| key.as_path()),
-        };
-        TlsClient::from_files(files).expect("a client")
-    }
-
-    fn files(&self, name: &str) -> (PathBuf, PathBuf, PathBuf) {
-        let certificate = self.path(&format!("{name}.pem"));
-        (
-            self.path("ca.pem"),
-            certificate,
-            self.path(&format!("{name}.key")),
-        )
-    }
+/// The authority's certificate, the one of this name, and its key.
+fn files(authority: &Authority, name: &str) -> (PathBuf, PathBuf, PathBuf) {
+    (
+        authority.path("ca.pem"),
+        authority.path(&format!("{name}.pem")),
+        authority.path(&format!("{name}.key")),
+    )
 }
 
 /// What a client meets that connects and says something.
@@ -281,24 +251,24 @@ fn certificates_are_checked_on_both_sides() {
     let authority = Authority::new();
     authority.issue("server", |_| ());
     authority.issue("client", |_| ());
-    authority.issue("expired", |params| {
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-    });
+    authority.issue("expired", expire);
     let stranger = Authority::new();
     stranger.issue("client", |_| ());
     let address = echo(
-        Some(authority.server("server")),
+        Some(server(&authority, "server")),
         Address::tcp("127.0.0.1", 0),
     );
 
-    let known = attempt(&address, authority.client(Some("client")));
+    let known = attempt(&address, client(&authority, Some("client")));
     assert_eq!(known.expect("both are known"), bytes(100));
     for (client, why) in [
-        (authority.client(None), "no certificate"),
-        (authority.client(Some("expired")), "an expired certificate"),
+        (client(&authority, None), "no certificate"),
         (
-            stranger.client(Some("client")),
+            client(&authority, Some("expired")),
+            "an expired certificate",
+        ),
+        (
+            client(&stranger, Some("client")),
             "a server of another authority",
         ),
     ] {
@@ -311,10 +281,10 @@ fn certificates_are_checked_on_both_sides() {
         assert!(error.context("peer").is_some());
     }
     let elsewhere = echo(
-        Some(authority.server("expired")),
+        Some(server(&authority, "expired")),
         Address::tcp("127.0.0.1", 0),
     );
-    let error = attempt(&elsewhere, authority.client(Some("client"))).expect_err("expired");
+    let error = attempt(&elsewhere, client(&authority, Some("client"))).expect_err("expired");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(error.to_string().contains("expired"), "{error}");
 }
@@ -323,7 +293,7 @@ fn certificates_are_checked_on_both_sides() {
 fn files_that_hold_no_certificates_are_named() {
     let authority = Authority::new();
     authority.issue("server", |_| ());
-    let (ca, certificate, key) = authority.files("server");
+    let (ca, certificate, key) = files(&authority, "server");
     let check = |files: TlsFiles<'_>, named: &str| {
         let error = Error::from(TlsServer::mutual(files).expect_err("no certificates"));
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);

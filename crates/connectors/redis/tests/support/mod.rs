@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "every test uses a part of it")]
 
+#[path = "../../../../transports/stream/tests/support/authority.rs"]
+mod authority;
 pub(crate) mod cluster;
 pub(crate) mod sentinel;
 pub(crate) mod server;

@@ -1,52 +1,31 @@
-//! Certificates, made for a test.
+//! Servers that want certificates.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use proxystore_core::Config;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use tempfile::TempDir;
 
 use super::{
     Checked,
+    authority::Authority,
     server::{Server, text},
 };
 
-/// An authority, and certificates that it has signed.
+/// An authority, and what it has signed for a server and a client.
 pub(crate) struct Certificates {
-    directory: TempDir,
+    authority: Authority,
 }
 
 impl Certificates {
-    pub(crate) fn make() -> Checked<Self> {
-        let directory = TempDir::new()?;
-        let certificates = Self { directory };
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "tests");
-        let key = KeyPair::generate()?;
-        let authority = params.self_signed(&key)?;
-        fs::write(certificates.path("ca.pem"), authority.pem())?;
-        let issuer = Issuer::new(params, key);
-        for (name, hosts) in [
-            (
-                "server",
-                vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
-            ),
-            ("client", vec!["client".to_owned()]),
-        ] {
-            let key = KeyPair::generate()?;
-            let certificate = CertificateParams::new(hosts)?.signed_by(&key, &issuer)?;
-            fs::write(certificates.path(&format!("{name}.pem")), certificate.pem())?;
-            fs::write(
-                certificates.path(&format!("{name}.key")),
-                key.serialize_pem(),
-            )?;
+    pub(crate) fn make() -> Self {
+        let authority = Authority::new();
+        for name in ["server", "client"] {
+            authority.issue(name, |_| {});
         }
-        Ok(certificates)
+        Self { authority }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.authority.path(name)
     }
 
     /// Starts a server that wants clients with certificates, and the options of a connector to it.
