@@ -13,7 +13,10 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from tests.support.namespaces import Namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 UPSTREAM_PYTHON = ROOT / '.venv-upstream' / 'bin' / 'python'
@@ -46,10 +49,18 @@ class Interpreter:
     Args:
         python: The interpreter.
         env: Variables added to this process's environment.
+        within: Namespaces that it runs in, this process's unless given.
     """
 
-    def __init__(self, python: Path | str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        python: Path | str,
+        env: dict[str, str] | None = None,
+        *,
+        within: Namespace | None = None,
+    ) -> None:
         self.python = Path(python)
+        self._prefix = [] if within is None else within.command()
         self._env = {**os.environ, 'PYTHONDONTWRITEBYTECODE': '1', **(env or {})}
         self._env.pop('PYTHONPATH', None)
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,7 +123,7 @@ class Interpreter:
         reply_out, reply_in = os.pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 closed in _stop
         self._process = subprocess.Popen(
-            [self.python, '-W', 'ignore', _WORKER, str(request_out), str(reply_in)],
+            [*self._prefix, self.python, '-W', 'ignore', _WORKER, str(request_out), str(reply_in)],
             stdin=subprocess.DEVNULL,
             stdout=self._errors,
             stderr=self._errors,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import redis
     from tests.support.certificates import Authority
+    from tests.support.namespaces import Namespace
 
 HOST = '127.0.0.1'
 PASSWORD = 'p4ss w0rd/@:'
@@ -74,6 +75,8 @@ class RedisServer:
         options: Options of its configuration; a list stands for several words.
         tls: Who issues its certificate; with it, it speaks TLS and nothing else on its port.
         cluster: Whether it is a node of a cluster.
+        hostname: Address it listens at.
+        within: Namespaces that it runs in, this process's unless given.
 
     Attributes:
         port: Port it listens on, the same after a restart.
@@ -90,8 +93,12 @@ class RedisServer:
         options: dict[str, str | list[str]] | None = None,
         tls: Authority | None = None,
         cluster: bool = False,
+        hostname: str = HOST,
+        within: Namespace | None = None,
     ) -> None:
         self.directory = directory
+        self.hostname = hostname
+        self._prefix = [] if within is None else within.command()
         self.kind = kind
         self.tls = tls
         self.cluster = cluster
@@ -126,12 +133,12 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Where it is, without any password."""
-        return f'{"rediss" if self.tls else "redis"}://{HOST}:{self.port}'
+        return f'{"rediss" if self.tls else "redis"}://{self.hostname}:{self.port}'
 
     @property
     def address(self) -> dict[str, Any]:
         """Host and port, as the constructors of connectors and shims take them."""
-        return {'hostname': HOST, 'port': self.port}
+        return {'hostname': self.hostname, 'port': self.port}
 
     def start(self) -> None:
         """Starts the process and waits until it says that it is ready.
@@ -140,11 +147,12 @@ class RedisServer:
             RuntimeError: If it ends instead.
         """
         reader, writer = os.pipe()
+        dies_with_us = ['setpriv', '--pdeathsig', 'KILL', '--']
         # Nobody reads while tests run: what does not fit is lost, and the server never waits.
         os.set_blocking(writer, False)
         try:
             self._process = subprocess.Popen(
-                ['setpriv', '--pdeathsig', 'KILL', '--', str(self._binary), *self._arguments()],
+                [*self._prefix, *dies_with_us, str(self._binary), *self._arguments()],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=writer,
@@ -218,7 +226,8 @@ class RedisServer:
 
     def _arguments(self) -> list[str]:
         options: dict[str, str | list[str]] = {
-            'bind': HOST,
+            'bind': self.hostname,
+            'protected-mode': 'no',
             'port': '0' if self.tls else str(self.port),
             'unixsocket': self.socket_path,
             'unixsocketperm': '700',

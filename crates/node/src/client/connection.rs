@@ -23,9 +23,6 @@ use super::{
     writing::{Flushed, Writer},
 };
 
-/// For how long nothing may be heard of a node that owes an answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-
 /// How often a task sends and reads before it lets others have the thread.
 const TURNS: usize = 64;
 
@@ -86,9 +83,11 @@ impl State {
 }
 
 impl Connection {
-    /// A connection, which first of all removes what is unsettled from the node.
+    /// A connection, which first of all removes what is unsettled from the node. While the node owes
+    /// an answer, nothing may be heard of it for as long as `keep_alive`.
     pub(crate) fn new(
         dialled: Dialled,
+        keep_alive: Duration,
         unsettled: Arc<Unsettled>,
         statistics: Arc<Statistics>,
     ) -> Self {
@@ -98,7 +97,7 @@ impl Connection {
             rest,
         } = dialled;
         let now = Instant::now();
-        let mut session = Session::new(&agreed, KEEP_ALIVE, now);
+        let mut session = Session::new(&agreed, keep_alive, now);
         for key in unsettled.take() {
             // Nobody waits for the answers, and a new session is never busy with so few.
             let _ = session.evict(&key, now);

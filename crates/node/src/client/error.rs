@@ -123,7 +123,8 @@ impl ClientError {
     /// Whether the request may be sent again at once: nothing shows that the node is unwilling.
     pub(crate) const fn is_loss(&self) -> bool {
         match self {
-            Self::Lost(lost) => !matches!(lost, Lost::Violation(_)),
+            Self::Lost(Lost::Violation(violation)) => matches!(violation, Violation::Silent(_)),
+            Self::Lost(_) => true,
             Self::Refused { refusal, .. } => matches!(refusal, Refusal::Draining),
             _ => false,
         }

@@ -214,7 +214,9 @@ impl Pending {
         let outcome = dialled.map(|dialled| {
             let unsettled = Arc::clone(&lane.unsettled);
             let statistics = Arc::clone(&lane.statistics);
-            Arc::new(Connection::new(dialled, unsettled, statistics))
+            let keep_alive = lane.settings.keep_alive();
+            let connection = Connection::new(dialled, keep_alive, unsettled, statistics);
+            Arc::new(connection)
         });
         match outcome {
             Ok(connection) => {

@@ -17,6 +17,17 @@ pub struct Settings {
     pub timeout: Duration,
 }
 
+impl Settings {
+    /// For how long nothing may be heard of a node that owes an answer. Whoever is in a hurry does not
+    /// wait as long as others to learn that a network loses everything, but longer than a slow one
+    /// takes to bring what is under way on it.
+    pub(crate) fn keep_alive(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_secs(5);
+        const LONGEST: Duration = Duration::from_secs(20);
+        self.timeout.clamp(SHORTEST, LONGEST)
+    }
+}
+
 /// What proves to a node that a client may use it, and to a client that a node is meant.
 #[derive(Clone, Debug)]
 pub enum Credentials {
