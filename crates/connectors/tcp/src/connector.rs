@@ -69,7 +69,7 @@ impl TcpConnector {
     /// The name of the object that a key names.
     fn name(&self, key: &Key) -> Result<ObjectName, TcpError> {
         self.check_open()?;
-        ObjectName::try_from(key)
+        ObjectName::likely_at(&self.node, key)
     }
 
     async fn put_one(&self, payload: Payload<'_>, deadline: Deadline) -> Result<Key> {

@@ -8,6 +8,11 @@ use crate::error::TcpError;
 /// The longest host name that there is, in bytes.
 const LONGEST_NAME: usize = 255;
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// More than any digit is worth, in a bit of its own.
+const NO_DIGIT: u8 = 16;
+
 /// The name of an object: where its node is, and what names and opens it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectName {
@@ -36,7 +41,17 @@ impl ObjectName {
         })
     }
 
-    fn parse(key: &Key) -> Option<Self> {
+    /// The name that a key stands for, which is likely to be of an object at `node`.
+    ///
+    /// # Errors
+    ///
+    /// If no connector of this kind made the key.
+    pub(crate) fn likely_at(node: &NodeAddress, key: &Key) -> Result<Self, TcpError> {
+        let name = Self::parse(key, Some(node));
+        name.ok_or_else(|| TcpError::InvalidKey { key: key.clone() })
+    }
+
+    fn parse(key: &Key, likely: Option<&NodeAddress>) -> Option<Self> {
         let [
             Field::Text(hostname),
             Field::Integer(port),
@@ -47,11 +62,14 @@ impl ObjectName {
             return None;
         };
         let port = u16::try_from(*port).ok().filter(|port| *port != 0)?;
-        if !is_hostname(hostname) {
-            return None;
-        }
+        let known = likely.filter(|node| node.host() == &**hostname && node.port() == port);
+        let node = match known {
+            Some(node) => node.clone(),
+            None if is_hostname(hostname) => NodeAddress::new(hostname, port),
+            None => return None,
+        };
         Some(Self {
-            node: NodeAddress::new(hostname, port),
+            node,
             object: ObjectKey {
                 id: bytes(id)?,
                 capability: bytes(capability)?,
@@ -64,30 +82,40 @@ impl ObjectName {
 /// a program, no other port.
 #[must_use]
 pub(crate) fn is_hostname(text: &str) -> bool {
-    let address = text.parse::<std::net::Ipv6Addr>().is_ok();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let named = text.bytes().all(plain) && !text.starts_with(['-', '.']) && !text.contains("..");
-    (1..=LONGEST_NAME).contains(&text.len()) && (address || named)
+    let is_address = || text.parse::<std::net::Ipv6Addr>().is_ok();
+    (1..=LONGEST_NAME).contains(&text.len()) && (named || is_address())
 }
 
 /// Sixteen bytes from 32 lower-case hexadecimal digits.
 fn bytes(text: &str) -> Option<[u8; 16]> {
+    /// Looked up rather than compared: whether a digit is a letter is not to be predicted.
+    const VALUES: [u8; 256] = values();
+
     let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
     let mut bytes = [0; 16];
+    let mut wrong = 0;
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+        wrong |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(bytes)
+    (wrong < NO_DIGIT).then_some(bytes)
+}
+
+/// What a byte is worth as a lower-case hexadecimal digit.
+const fn values() -> [u8; 256] {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
 }
 
 fn text(bytes: &[u8; 16]) -> Box<str> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
     let mut text = String::with_capacity(32);
     for byte in bytes {
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));
@@ -100,7 +128,7 @@ impl TryFrom<&Key> for ObjectName {
     type Error = TcpError;
 
     fn try_from(key: &Key) -> Result<Self, TcpError> {
-        Self::parse(key).ok_or_else(|| TcpError::InvalidKey { key: key.clone() })
+        Self::parse(key, None).ok_or_else(|| TcpError::InvalidKey { key: key.clone() })
     }
 }
 
@@ -213,6 +241,19 @@ mod tests {
         assert!(ObjectName::try_from(&Key::new(longer)).is_err());
         let nested = Key::new([Field::Nested(whole)]);
         assert!(ObjectName::try_from(&nested).is_err());
+    }
+
+    #[test]
+    fn a_likely_node_changes_nothing() {
+        for (host, port) in [("host", 1), ("host", 2), ("other", 1), ("a/b", 1)] {
+            let key = key(host, port, NUMBER, NUMBER);
+            let likely = ObjectName::likely_at(&NodeAddress::new("host", 1), &key);
+            assert_eq!(
+                likely.ok(),
+                ObjectName::try_from(&key).ok(),
+                "{host}:{port}"
+            );
+        }
     }
 
     #[test]
