@@ -1,9 +1,9 @@
 """The asynchronous operations of native connectors.
 
 Each is a plain function that returns a future of the running loop. The
-operation begins at the end of the loop's turn, on a runtime that all loops of
-the process share; it is begun even if nobody awaits the future, and cancelling
-the future cancels it.
+operation begins at the end of the loop's turn, or sooner if many wait for that,
+on a runtime that all loops of the process share; it is begun even if nobody
+awaits the future, and cancelling the future cancels it.
 """
 
 from __future__ import annotations

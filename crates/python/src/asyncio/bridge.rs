@@ -17,7 +17,7 @@ use pyo3::{
     intern,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyAny, PyType, PyWeakrefMethods, PyWeakrefReference},
+    types::{IntoPyDict, PyAny, PyType, PyWeakrefMethods, PyWeakrefReference},
 };
 
 use super::{
@@ -29,6 +29,10 @@ use crate::{buffer, errors};
 
 /// The most results that a loop is given in one turn.
 const TURN: usize = 512;
+
+/// The most requests that wait for the end of the loop's turn: they are under way while the loop
+/// makes more.
+const BURST: usize = 64;
 
 /// The bridges of this process, by the addresses of their loops.
 static BRIDGES: PerProcess<Mutex<HashMap<usize, Weak<Bridge>>>> = PerProcess::new(Mutex::default);
@@ -54,8 +58,10 @@ pub(super) struct Bridge {
 struct State {
     /// Futures by their addresses.
     under_way: HashMap<usize, Entry>,
-    /// What is handed over at the end of the loop's turn.
+    /// What is handed over at the end of the loop's turn, or when it is many.
     jobs: Vec<Job>,
+    /// Whether the loop is going to hand over what there is.
+    is_flush_due: bool,
 }
 
 /// A future that waits.
@@ -124,7 +130,9 @@ impl Bridge {
         work: Work,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = event_loop.py();
-        let future = future_class(py)?.call0()?;
+        // Told its loop, it does not look for it.
+        let of_loop = [(intern!(py, "loop"), event_loop)].into_py_dict(py)?;
+        let future = future_class(py)?.call((), Some(&of_loop))?;
         let address = future.as_ptr() as usize;
         let switch = Arc::<Switch>::default();
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
@@ -142,10 +150,19 @@ impl Bridge {
             ticket,
             switch,
         });
-        let is_first = state.jobs.len() == 1;
+        let burst = if state.jobs.len() < BURST {
+            Vec::new()
+        } else {
+            std::mem::take(&mut state.jobs)
+        };
+        let is_first = !std::mem::replace(&mut state.is_flush_due, true);
         drop(state);
         if is_first {
-            event_loop.call_method1(intern!(py, "call_soon"), (&self.flush,))?;
+            let flush = event_loop.call_method1(intern!(py, "call_soon"), (&self.flush,));
+            flush.inspect_err(|_| lock(&self.state).is_flush_due = false)?;
+        }
+        if !burst.is_empty() {
+            hand_over(burst);
         }
         Ok(future)
     }
@@ -326,8 +343,13 @@ impl PyFlush {
         if bridge.is_inherited() {
             return;
         }
-        let jobs = std::mem::take(&mut lock(&bridge.state).jobs);
-        hand_over(jobs);
+        let mut state = lock(&bridge.state);
+        state.is_flush_due = false;
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        if !jobs.is_empty() {
+            hand_over(jobs);
+        }
         drop(bridge);
         buffer::release_dropped(py);
     }

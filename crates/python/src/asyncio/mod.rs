@@ -12,10 +12,10 @@
 //! # How a result travels
 //!
 //! A method like `aget` makes a future of the running loop and queues a job. At the end of the
-//! loop's turn all queued jobs go to the shared runtime at once. A job that ends puts its result into
-//! the loop's mailbox and, unless somebody has done so already, writes to the mailbox's eventfd,
-//! which the loop watches. The loop then takes results out, a bounded number of them in a turn, and
-//! gives them to their futures.
+//! loop's turn, or when they are many, all queued jobs go to the shared runtime at once. A job that
+//! ends puts its result into the loop's mailbox and, unless somebody has done so already, writes to
+//! the mailbox's eventfd, which the loop watches. The loop then takes results out, a bounded number
+//! of them in a turn, and gives them to their futures.
 
 mod begin;
 mod bridge;
