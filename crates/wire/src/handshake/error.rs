@@ -35,8 +35,10 @@ pub enum HandshakeError {
     /// The peer does not know the secret, or knows another.
     #[error("the peer does not know the secret of this side")]
     WrongProof,
-    /// The node says that this side does not know its secret.
-    #[error("the node refused this client: it has another secret")]
+    /// The node says that this side does not know its secret, or not on this connection.
+    #[error(
+        "the node refused this client: it has another secret, or somebody stands between the two"
+    )]
     Refused,
     /// The node has no room for another connection.
     #[error("the node has no room for another connection")]
