@@ -1,6 +1,9 @@
 //! Makes connections: by the shortest way, to whoever proves to be the node that is meant.
 
-use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
+use std::{
+    io,
+    net::{IpAddr, ToSocketAddrs, UdpSocket},
+};
 
 use proxystore_stream::{Address, Stream, StreamError, TlsClient};
 use proxystore_wire::{
@@ -95,17 +98,18 @@ async fn shake_hands(
     authentication: &Authentication<'_>,
 ) -> Result<Dialled, ClientError> {
     let mut nonce = [0; 32];
-    getrandom::fill(&mut nonce).map_err(std::io::Error::other)?;
+    getrandom::fill(&mut nonce).map_err(io::Error::other)?;
     let mut out = Vec::new();
     let mut handshake = ClientHandshake::new(Limits::default(), authentication, nonce, &mut out)?;
     let mut received = Vec::new();
     let mut staging = [0; 512];
     loop {
         if !out.is_empty() {
-            stream.write_all(&[out.as_slice().into()]).await?;
+            say(&stream, &out).await?;
             out.clear();
         }
-        match stream.read(&mut staging).await? {
+        let read = stream.read(&mut staging).await;
+        match read.map_err(|error| ended(&stream, error))? {
             0 => return Err(ClientError::Lost(Lost::Closed)),
             read => received.extend_from_slice(&staging[..read]),
         }
@@ -113,7 +117,7 @@ async fn shake_hands(
         received.drain(..progress.used);
         if let Some(agreed) = progress.agreed {
             if !out.is_empty() {
-                stream.write_all(&[out.as_slice().into()]).await?;
+                say(&stream, &out).await?;
             }
             return Ok(Dialled {
                 stream,
@@ -121,5 +125,25 @@ async fn shake_hands(
                 rest: received,
             });
         }
+    }
+}
+
+async fn say(stream: &Stream, bytes: &[u8]) -> Result<(), ClientError> {
+    let Err(error) = stream.write_all(&[bytes.into()]).await else {
+        return Ok(());
+    };
+    // In TLS this side is done before the node has looked at its certificate: why the node has gone
+    // is in what it said last.
+    match stream.read(&mut [0]).await {
+        Err(last) => Err(ended(stream, last)),
+        Ok(_) => Err(error.into()),
+    }
+}
+
+/// Why a connection has ended that the node may not have wanted.
+fn ended(stream: &Stream, error: io::Error) -> ClientError {
+    match StreamError::lost(stream.peer(), error) {
+        StreamError::Lost { source, .. } => source.into(),
+        error => error.into(),
     }
 }

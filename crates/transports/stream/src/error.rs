@@ -34,7 +34,7 @@ pub enum StreamError {
         source: io::Error,
     },
     /// One side does not trust the other.
-    #[error("{peer} and this side do not trust each other: {source}")]
+    #[error("{peer} and this side do not trust each other: {}", reason(source))]
     Untrusted {
         /// The peer.
         peer: String,
@@ -128,12 +128,51 @@ fn is_about_trust(error: &rustls::Error) -> bool {
                 | Alert::CertificateRequired
                 | Alert::CertificateRevoked
                 | Alert::CertificateUnknown
+                // So a signature is called that does not fit, of an authority of the same name.
+                | Alert::DecryptError
                 | Alert::NoCertificate
                 | Alert::UnknownCA
                 | Alert::UnsupportedCertificate
         ),
         _ => false,
     }
+}
+
+/// Why one side does not trust the other, and what to do.
+fn reason(error: &rustls::Error) -> String {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls};
+    let meaning = match error {
+        Tls::InvalidCertificate(problem) => match problem {
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "its certificate has expired"
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                "its certificate is not valid yet; do the clocks differ?"
+            }
+            Certificate::UnknownIssuer | Certificate::BadSignature => {
+                "its certificate is not signed by the authority that this side trusts"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "its certificate is for another host"
+            }
+            _ => "its certificate is not accepted",
+        },
+        Tls::NoCertificatesPresented => "it has shown no certificate",
+        Tls::AlertReceived(alert) => match alert {
+            Alert::CertificateExpired => {
+                "it says that this side's certificate has expired, or is not valid yet"
+            }
+            Alert::UnknownCA | Alert::DecryptError => {
+                "it does not know the authority that has signed this side's certificate"
+            }
+            Alert::CertificateRequired | Alert::NoCertificate => {
+                "it demands a certificate of this side"
+            }
+            _ => "it does not accept this side's certificate",
+        },
+        _ => return error.to_string(),
+    };
+    format!("{meaning} ({error})")
 }
 
 impl From<StreamError> for Error {

@@ -56,9 +56,9 @@ impl TlsClient {
             .with_root_certificates(roots);
         let config = match identity(files)? {
             None => builder.with_no_client_auth(),
-            Some((chain, key, path)) => builder
+            Some((chain, key, paths)) => builder
                 .with_client_auth_cert(chain, key)
-                .map_err(|error| no_file(path, error.to_string()))?,
+                .map_err(|error| unfit(paths, &error))?,
         };
         Ok(Self {
             config: Arc::new(config),
@@ -116,7 +116,7 @@ impl TlsServer {
             let missing = "an authority to check clients by is missing";
             return Err(unusable("the options", missing));
         };
-        let Some((chain, key, path)) = identity(files)? else {
+        let Some((chain, key, paths)) = identity(files)? else {
             let missing = "a certificate and its key are missing";
             return Err(unusable("the options", missing));
         };
@@ -130,7 +130,7 @@ impl TlsServer {
             .map_err(|error| unusable("the ciphers", error))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
-            .map_err(|error| no_file(path, error.to_string()))?;
+            .map_err(|error| unfit(paths, &error))?;
         Ok(Self::without_tickets(config))
     }
 
@@ -189,10 +189,11 @@ fn has_aes() -> bool {
     return false;
 }
 
+/// A chain of certificates, the private key of the first, and the files of both.
 type Identity<'a> = (
     Vec<CertificateDer<'static>>,
     PrivateKeyDer<'static>,
-    &'a Path,
+    (&'a Path, &'a Path),
 );
 
 fn identity(files: TlsFiles<'_>) -> Result<Option<Identity<'_>>, StreamError> {
@@ -209,7 +210,7 @@ fn identity(files: TlsFiles<'_>) -> Result<Option<Identity<'_>>, StreamError> {
     let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| no_file(key, format!("there is no private key: {error}")))?;
-    Ok(Some((chain, private, certificate)))
+    Ok(Some((chain, private, (certificate, key))))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StreamError> {
@@ -250,6 +251,20 @@ fn server_name(host: &str) -> Result<ServerName<'static>, StreamError> {
     }
     ServerName::try_from(host.to_owned())
         .map_err(|_| unusable(host, "this is no name that a certificate could bear"))
+}
+
+/// What is wrong with a certificate and a key that are some.
+fn unfit((certificate, key): (&Path, &Path), error: &rustls::Error) -> StreamError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let certificate = certificate.display();
+            no_file(
+                key,
+                format!("this is not the private key of the certificate in {certificate}"),
+            )
+        }
+        error => no_file(certificate, error.to_string()),
+    }
 }
 
 fn no_file(path: &Path, problem: impl Into<String>) -> StreamError {

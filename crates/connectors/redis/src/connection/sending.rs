@@ -7,6 +7,7 @@ use std::{
 
 use proxystore_core::Segment;
 use proxystore_memory::Cursor;
+use proxystore_stream::StreamError;
 use twox_hash::XxHash3_64;
 
 use super::{Connection, STAGING};
@@ -58,8 +59,14 @@ impl Connection {
     fn last_words(&mut self) -> Option<RedisError> {
         let mut context = Context::from_waker(Waker::noop());
         let room = &mut self.staging[self.end..];
-        if let Poll::Ready(Ok(read)) = self.stream.poll_read(&mut context, room) {
-            self.end += read;
+        match self.stream.poll_read(&mut context, room) {
+            Poll::Ready(Ok(read)) => self.end += read,
+            Poll::Ready(Err(error)) => {
+                let ended = StreamError::lost(&self.peer, error);
+                let is_lost = matches!(ended, StreamError::Lost { .. });
+                return (!is_lost).then(|| ended.into());
+            }
+            Poll::Pending => {}
         }
         match Head::parse(&self.staging[self.start..self.end]) {
             Ok(Some((Head::Error(line), _))) => Some(self.refused(line)),
