@@ -48,7 +48,10 @@ const SHARDS: usize = 64;
 /// Bytes of memory that an object takes beside its own: without them a budget would be no limit for
 /// small ones.
 const OVERHEAD: u64 = 256;
-/// Objects smaller than this are spilled together, up to as many bytes.
+/// Objects smaller than this are spilled together. A larger one has a file of its own, whose room on
+/// the disk is free again as soon as the object is gone.
+const ALONE: usize = 1 << 20;
+/// From so many bytes on a file takes no more objects.
 const TOGETHER: usize = 4 << 20;
 
 /// Which object: what its key says beside the capability.
@@ -227,9 +230,18 @@ impl Storage {
                 continue;
             };
             // What has no bytes takes no room.
-            if !object.is_empty() {
-                bytes += object.len();
-                chosen.push((id, object));
+            if object.is_empty() {
+                continue;
+            }
+            let is_alone = object.len() >= ALONE;
+            if is_alone && !chosen.is_empty() {
+                lock(&disk.order).insert(sequence, id);
+                break;
+            }
+            bytes += object.len();
+            chosen.push((id, object));
+            if is_alone {
+                break;
             }
         }
         if chosen.is_empty() {

@@ -56,7 +56,10 @@ const KINDS: [(&str, ErrorKind); 10] = [
 
 fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let class = class(py, class_name(error))?;
-    let value = match error.os_error() {
+    // A server that is full says so in its own way.
+    let is_full = error.kind() == ErrorKind::StorageFull;
+    let full = is_full.then(|| Errno::NOSPC.raw_os_error());
+    let value = match error.os_error().or(full) {
         Some(errno) if is_os_error(error.kind()) => {
             let path = error.path().map(Path::as_os_str);
             class.call1((errno, error.to_string(), path))?
