@@ -87,8 +87,9 @@ pub(super) struct Connection {
 
 /// An object on its way here.
 struct Arriving {
-    reservation: Reservation,
     filling: Filling,
+    /// Given back when the memory is, so after it.
+    reservation: Reservation,
     sum: Sum,
     /// When all of it must be here: what is reserved for it is nobody else's.
     deadline: Deadline,

@@ -63,6 +63,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        // Once nothing is reserved any more, no memory is taken for it either.
+        drop(self.charge.take());
         let reserved = &self.storage.counters.reserved;
         reserved.fetch_sub(self.len, Ordering::Relaxed);
     }

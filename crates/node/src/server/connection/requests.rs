@@ -145,8 +145,8 @@ impl Connection {
                 let len = filling.len() as u64;
                 let deadline = allowance(Deadline::never(), silence * 2, len.saturating_mul(2));
                 let arriving = Arriving {
-                    reservation,
                     filling,
+                    reservation,
                     sum: Sum::new(),
                     deadline,
                 };
@@ -163,8 +163,8 @@ impl Connection {
             return;
         };
         let Arriving {
-            reservation,
             filling,
+            reservation,
             sum: found,
             ..
         } = arriving;
