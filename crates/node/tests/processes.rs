@@ -57,6 +57,8 @@ fn serve() -> ExitCode {
             current: Some(most),
             maximum: Some(most),
         };
+        // Each takes a few, and how many there are depends on the machine otherwise.
+        options.threads = Some(2);
         setrlimit(Resource::Nofile, limit).expect("fewer are always possible");
     }
     let node = Node::start(options);

@@ -190,13 +190,15 @@ impl Network {
                     continue;
                 }
                 let node = TcpStream::connect(("127.0.0.1", node)).expect("the node");
+                let copy = |socket: &TcpStream| socket.try_clone().expect("room");
+                // Before anything passes: whoever has an answer can cut the connection.
+                let sockets = [copy(&client), copy(&node)];
+                lock(&state).sockets.extend(sockets);
                 for (from, to, is_answer) in [(&client, &node, false), (&node, &client, true)] {
-                    let (from, to) = (from.try_clone(), to.try_clone());
-                    let (from, to) = (from.expect("room"), to.expect("room"));
+                    let (from, to) = (copy(from), copy(to));
                     let state = Arc::clone(&state);
                     thread::spawn(move || forward(from, to, &state, is_answer));
                 }
-                lock(&state).sockets.extend([client, node]);
             }
         });
         network
@@ -260,17 +262,18 @@ fn forward(
     let mut bytes = vec![0; 64 << 10];
     let mut copy = || -> io::Result<usize> {
         let read = from.read(&mut bytes)?;
+        let mut state = lock(shared);
         if is_answer {
-            let mut state = lock(shared);
             while state.held {
                 state = shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-        }
-        to.write_all(&bytes[..read])?;
-        if !is_answer {
-            lock(shared).sent += read as u64;
+        } else {
+            // Before the node can answer: once a client has its answer, all that it sent is counted.
+            state.sent += read as u64;
             shared.1.notify_all();
         }
+        drop(state);
+        to.write_all(&bytes[..read])?;
         Ok(read)
     };
     while copy().is_ok_and(|read| read > 0) {}
