@@ -16,7 +16,6 @@ use proxystore_redis::{
     manifest::{LENGTH, Manifest},
     resp::Value,
 };
-use rustix::process::Signal;
 
 use crate::support::{
     Checked, cluster::Cluster, now, role, server::Server, start, this_program, tls::Certificates,
@@ -283,14 +282,9 @@ impl Fixture for Redis {
     }
 
     fn while_stalled(&self, work: &mut dyn FnMut()) -> bool {
-        let all = |signal| {
-            self.servers
-                .iter()
-                .all(|server| server.signal(signal).is_ok())
-        };
-        let stalled = all(Signal::STOP);
+        let stalled = self.servers.iter().all(|server| server.pause().is_ok());
         work();
-        all(Signal::CONT) && stalled
+        self.servers.iter().all(|server| server.resume().is_ok()) && stalled
     }
 
     fn cut_connections(&self) -> bool {

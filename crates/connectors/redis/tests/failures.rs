@@ -17,7 +17,6 @@ use proxystore_core::{
     Segment,
 };
 use proxystore_redis::FACTORY;
-use rustix::process::Signal;
 
 use crate::support::{Checked, now, server::Server, tls::Certificates};
 
@@ -347,7 +346,7 @@ fn what_nobody_waits_for_any_more_is_not_kept() -> Checked {
     let part_size = open(&server.config().with("part_size", 100_000_i64))?;
     put(&*part_size, b"there")?;
     let before = server.names()?;
-    server.signal(Signal::STOP)?;
+    server.pause()?;
     for (connector, len) in [
         (&connector, 100),
         (&connector, 200_000),
@@ -359,12 +358,12 @@ fn what_nobody_waits_for_any_more_is_not_kept() -> Checked {
         let error = now(connector.put(Payload::from(&segments), brief)).expect_err("stalled");
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
     }
-    server.signal(Signal::CONT)?;
+    server.resume()?;
     put(&*connector, b"later")?;
     let waited = Instant::now();
     while server.names()?.len() != before.len() + 1 {
         let names = server.names()?;
-        assert!(waited.elapsed() < Duration::from_secs(20), "{names:?}");
+        assert!(waited.elapsed() < Duration::from_mins(1), "{names:?}");
         thread::yield_now();
     }
     Ok(())

@@ -14,7 +14,6 @@ use proxystore_redis::{
     streams::{Publisher, Subscriber},
 };
 use proxystore_runtime::shared;
-use rustix::process::Signal;
 
 use crate::support::{Checked, now, server::Server};
 
@@ -62,7 +61,8 @@ fn thousands_of_tasks_share_a_few_connections() -> Checked {
     })?;
     assert!(server.names()?.is_empty());
     let connected: u64 = server.info("connected_clients")?.parse()?;
-    assert!(connected <= 17, "{connected} connections");
+    // Beside them those that ask, whose ends the server may not have seen yet.
+    assert!(connected <= 18, "{connected} connections");
     Ok(())
 }
 
@@ -99,7 +99,7 @@ fn tasks_that_are_cancelled_leave_nothing_and_hold_up_nobody() -> Checked {
     let connector = FACTORY.open(&server.config())?;
     let runtime = shared::handle()?;
     let key = runtime.block_on(put(&*connector, b"object"))?;
-    server.signal(Signal::STOP)?;
+    server.pause()?;
     // More than there may be connections: some are under way and the others wait for their turn.
     let tasks: Vec<_> = (0..100_usize)
         .map(|index| {
@@ -123,12 +123,12 @@ fn tasks_that_are_cancelled_leave_nothing_and_hold_up_nobody() -> Checked {
             assert!(task.await.is_err_and(|error| error.is_cancelled()));
         }
     });
-    server.signal(Signal::CONT)?;
+    server.resume()?;
     assert!(runtime.block_on(get(&*connector, &key))?.is_some());
     let waited = Instant::now();
     while server.names()?.len() != 1 {
         assert!(
-            waited.elapsed() < Duration::from_secs(20),
+            waited.elapsed() < Duration::from_mins(1),
             "{:?}",
             server.names()?
         );

@@ -12,7 +12,7 @@ use std::{
 
 use proxystore_core::{Config, Value as Plain};
 use proxystore_redis::resp::{self, Decoder, Value};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use super::Checked;
@@ -86,10 +86,20 @@ impl Server {
         Ok(())
     }
 
-    /// Sends the server a signal.
-    pub(crate) fn signal(&self, signal: Signal) -> Checked {
+    /// Makes the server stand still, and returns when it does.
+    pub(crate) fn pause(&self) -> Checked {
         let process = Pid::from_child(&self.process);
-        Ok(kill_process(process, signal)?)
+        kill_process(process, Signal::STOP)?;
+        // Whoever looks for its end later must find that.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(process), stopped)?.ok_or("the server does not stop")?;
+        Ok(())
+    }
+
+    /// Ends what `pause` began.
+    pub(crate) fn resume(&self) -> Checked {
+        let process = Pid::from_child(&self.process);
+        Ok(kill_process(process, Signal::CONT)?)
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
