@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ KINDS = ('file', 'local', 'multi', 'redis', 'shm', 'tcp', 'threaded')
 #: Those that make keys for objects to come.
 DEFERRABLE = tuple(kind for kind in KINDS if kind != 'multi')
 #: Seconds after which what should have happened has not.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class ThreadedConnector:
@@ -68,12 +69,17 @@ class GatedConnector(LocalConnector):
         return super().put(obj)
 
 
+def own_namespace() -> str:
+    """A namespace of shared memory that this thread of this process has for itself."""
+    return f'test-{os.getpid()}-{threading.get_native_id()}'
+
+
 def open_connector(kind: str, directory: Path, servers: Servers) -> Any:
     """A connector of some kind, over storage of its own."""
     if kind == 'file':
         return FileConnector(directory / 'objects')
     if kind == 'shm':
-        return ShmConnector(namespace=f'test-{threading.get_native_id()}', hold=0)
+        return ShmConnector(own_namespace(), hold=0)
     if kind == 'local':
         return LocalConnector()
     if kind == 'threaded':

@@ -14,7 +14,7 @@ from proxystore.connectors._asyncio import start
 from proxystore.connectors.file import FileConnector
 from proxystore.connectors.redis import RedisConnector, RedisKey
 from proxystore.connectors.shm import ShmConnector
-from tests.asynchronous.support import PATIENCE, GatedConnector
+from tests.asynchronous.support import PATIENCE, GatedConnector, own_namespace
 from tests.support.leaks import no_leaked_descriptors
 
 LARGE = 8 << 20
@@ -39,7 +39,7 @@ def test_a_cancelled_put_leaves_nothing(run, tmp_path, kind, operation) -> None:
         connector: Any = (
             FileConnector(tmp_path / 'objects')
             if kind == 'file'
-            else ShmConnector('test-cancelled', hold=0)
+            else ShmConnector(own_namespace(), hold=0)
         )
         buffer = bytearray(LARGE)
         for turns in range(6):

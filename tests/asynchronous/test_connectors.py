@@ -12,6 +12,7 @@ from proxystore.connectors.exceptions import ConnectorClosedError, ConnectorKeyE
 from proxystore.connectors.file import FileConnector
 from proxystore.connectors.local import LocalKey
 from proxystore.connectors.shm import ShmConnector
+from tests.asynchronous.support import own_namespace
 
 SIZES = (0, 1, 100, 64 << 10, (64 << 10) + 1, 5 << 20)
 
@@ -127,7 +128,7 @@ def test_without_a_loop_there_is_no_future(connector) -> None:
 
 def test_memory_answers_at_once(run) -> None:
     async def main() -> None:
-        with ShmConnector('test-at-once', hold=0, clear=True) as connector:
+        with ShmConnector(own_namespace(), hold=0, clear=True) as connector:
             put = connector.aput(b'x' * 1000)
             assert put.done()
             key = put.result()

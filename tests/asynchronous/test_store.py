@@ -21,6 +21,7 @@ from proxystore.store import Store, get_store
 from proxystore.store.exceptions import NonProxiableTypeError
 from proxystore.store.lifetimes import ContextLifetime
 from proxystore.store.utils import get_key
+from tests.asynchronous.support import own_namespace
 
 OBJECTS = ([1, 2], 'text', {'a': None}, b'bytes', np.arange(100_000), bytes(300_000))
 
@@ -72,7 +73,7 @@ def test_what_is_cached_is_there_at_once(run, tmp_path) -> None:
 
 def test_what_is_copied_out_of_memory_that_is_wanted_back_is_cached(run) -> None:
     async def main() -> None:
-        async with Store('store', ShmConnector('test-guarded', hold=0, clear=True)) as store:
+        async with Store('store', ShmConnector(own_namespace(), hold=0, clear=True)) as store:
             copied, kept = await store.aput_batch(['x' * 500_000, np.zeros(500_000)])
             await store.aget(copied)
             array = await store.aget(kept)
@@ -237,7 +238,7 @@ def test_the_end_of_the_block_closes_and_unregisters(run, tmp_path) -> None:
 
 def test_a_large_array_is_not_copied_on_its_way(run) -> None:
     async def main() -> None:
-        async with Store('store', ShmConnector('test-large', hold=0, clear=True)) as store:
+        async with Store('store', ShmConnector(own_namespace(), hold=0, clear=True)) as store:
             array = np.arange(2_000_000)
             put = store.aput(array)
             assert not put.done()

@@ -166,13 +166,11 @@ StoreFactory(store.put(1), store.config(), deserializer=hang).resolve_async()
 entered.wait()
 print('over')
 """
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == 'over\n'
     assert done.stderr == ''
-    assert time.monotonic() - started < 30
 
 
 def test_async_object_that_no_thread_began_to_get_is_got_by_its_user_at_exit():

@@ -46,6 +46,7 @@ from tests.support.servers import (
     RedisServer,
     free_port,
 )
+from tests.support.threads import meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,8 +148,8 @@ def test_an_empty_queue_times_out(server: RedisServer, timeout: float) -> None:
 @pytest.mark.parametrize('kind', SHIMS)
 def test_a_subscriber_waits_for_as_long_as_it_takes(server: RedisServer, kind: str) -> None:
     # Longer than the timeout of an operation, which is not for waiting.
-    with both(kind, 't', HOST, server.port, socket_timeout=0.2) as (publisher, subscriber):
-        timer = threading.Timer(1.0, publisher.send_message, ('t', b'late'))
+    with both(kind, 't', HOST, server.port, socket_timeout=1.0) as (publisher, subscriber):
+        timer = threading.Timer(2.5, publisher.send_message, ('t', b'late'))
         timer.start()
         assert subscriber.next_message() == b'late'
         timer.join()
@@ -294,11 +295,8 @@ def test_a_waiting_subscriber_is_told_that_its_connection_is_gone(
                 with own_server.client() as client:
                     client.client_kill_filter(_type='pubsub')
 
-        timer = threading.Timer(0.2, end)
-        timer.start()
-        with pytest.raises(SubscriberLostError):
+        with pytest.raises(SubscriberLostError), meanwhile(end):
             subscriber.next_message()
-        timer.join()
 
 
 def test_a_consumer_is_told_too(own_server: RedisServer) -> None:
@@ -310,7 +308,7 @@ def test_a_consumer_is_told_too(own_server: RedisServer) -> None:
 
 
 def test_a_silent_server_is_noticed(own_server: RedisServer) -> None:
-    subscriber = RedisSubscriber(HOST, own_server.port, 't', socket_timeout=0.3)
+    subscriber = RedisSubscriber(HOST, own_server.port, 't', socket_timeout=2.0)
     with contextlib.closing(subscriber), own_server.paused(), pytest.raises(SubscriberLostError):
         subscriber.next_message()
 
@@ -371,10 +369,8 @@ def test_closing_from_another_thread_ends_the_stream(
     server: RedisServer, subscriber_type: Any
 ) -> None:
     subscriber = subscriber_type(HOST, server.port, 't')
-    timer = threading.Timer(0.2, subscriber.close)
-    timer.start()
-    assert list(subscriber) == []
-    timer.join()
+    with meanwhile(subscriber.close):
+        assert list(subscriber) == []
 
 
 @pytest.mark.parametrize('kind', SHIMS)
@@ -588,7 +584,7 @@ def waiting_program(program: str) -> Iterator[Any]:
     )
     try:
         yield process
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
     finally:
         process.kill()
         process.wait()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # Threads and descriptors may be let go by another thread a moment after the call that ended them.
-_PATIENCE = 5.0
+_PATIENCE = 30.0
 
 
 @contextlib.contextmanager

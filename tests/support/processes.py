@@ -17,7 +17,9 @@ class ChildError(Exception):
     """The function raised, or the child died; the text says what is known."""
 
 
-def run_in_child(method: str, function: Callable[..., Any], *args: Any, timeout: float = 30) -> Any:
+def run_in_child(
+    method: str, function: Callable[..., Any], *args: Any, timeout: float = 120
+) -> Any:
     """Calls a function in a child process and returns its (picklable) result.
 
     Args:

@@ -32,6 +32,7 @@ from tests.support.certificates import Authority
 from tests.support.leaks import no_leaked_descriptors
 from tests.support.processes import run_in_child
 from tests.support.servers import HOST, RedisServer, free_port
+from tests.support.threads import meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def connector(server: RedisServer) -> Iterator[RedisConnector]:
-    with RedisConnector(**server.address, timeout=5.0) as connector:
+    with RedisConnector(**server.address) as connector:
         yield connector
 
 
@@ -87,7 +88,7 @@ def test_a_server_that_was_restarted_meanwhile(
 
 @pytest.mark.parametrize('operation', OPERATIONS)
 def test_a_server_that_answers_nothing(server: RedisServer, operation: str) -> None:
-    with RedisConnector(**server.address, timeout=0.5) as connector:
+    with RedisConnector(**server.address, timeout=2.0) as connector:
         key = connector.put(b'object')
         with server.paused():
             with pytest.raises(ConnectorTimeoutError, match=str(server.port)) as caught:
@@ -97,7 +98,7 @@ def test_a_server_that_answers_nothing(server: RedisServer, operation: str) -> N
 
 
 def test_what_was_put_into_a_silent_server_is_not_stored(server: RedisServer) -> None:
-    with RedisConnector(**server.address, timeout=0.5) as connector:
+    with RedisConnector(**server.address, timeout=2.0) as connector:
         with server.paused(), pytest.raises(ConnectorTimeoutError):
             connector.put(bytes(3_000_000))
         # What was sent in part is thrown away with its connection.
@@ -174,7 +175,7 @@ def answering(reply: bytes, *, hold: bool = False) -> Iterator[int]:
 )
 def test_something_else_at_the_port(reply: bytes, said: str) -> None:
     with answering(reply) as port:
-        connector = RedisConnector(HOST, port, timeout=2.0)
+        connector = RedisConnector(HOST, port)
         with pytest.raises(ConnectorError, match=said) as caught:
             connector.get(RedisKey('key'))
         assert isinstance(caught.value, (ConnectorUnavailableError, ConnectorTimeoutError))
@@ -188,7 +189,7 @@ def test_an_announcement_of_more_than_there_is_memory_for() -> None:
 
 def test_half_an_object_is_no_object() -> None:
     with answering(b'$1000000\r\nhalf') as port:
-        connector = RedisConnector(HOST, port, timeout=2.0)
+        connector = RedisConnector(HOST, port)
         with pytest.raises(ConnectorUnavailableError, match='ended the connection'):
             connector.get(RedisKey('key'))
 
@@ -298,17 +299,15 @@ def test_a_server_that_is_busy_is_waited_for(server: RedisServer) -> None:
     with (
         server.client() as client,
         server.client() as other,
-        RedisConnector(**server.address, timeout=30.0) as connector,
+        RedisConnector(**server.address) as connector,
     ):
         key = connector.put(b'object')
         client.config_set('busy-reply-threshold', 10)
         script = threading.Thread(target=run_for_ever, args=(client,))
         script.start()
         wait_until_busy(other)
-        timer = threading.Timer(0.5, other.script_kill)
-        timer.start()
-        assert connector.get(key) == b'object'
-        timer.join()
+        with meanwhile(other.script_kill):
+            assert connector.get(key) == b'object'
         script.join()
 
 
@@ -419,7 +418,7 @@ def test_ctrl_c_ends_an_operation_with_a_silent_server(server: RedisServer, oper
             assert process.stdout.readline() == 'waiting\n'
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == 'interrupted\n'
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
     finally:
         process.kill()
         process.communicate()

@@ -16,6 +16,7 @@ from proxystore.store import Store
 from proxystore.store.lifetimes import ContextLifetime
 from proxystore.store.ref import mut_borrow, update
 from tests.connectors.shm.support import LARGE, array, report
+from tests.support.threads import meanwhile
 
 
 class TestStore:
@@ -63,8 +64,8 @@ class TestStore:
         for obj in ({'a': 1}, array()):
             future = store.future(polling_interval=0.01)
             proxy = future.proxy()
-            threading.Timer(0.05, future.set_result, [obj]).start()
-            assert (proxy == obj) if isinstance(obj, dict) else (proxy == obj).all()
+            with meanwhile(future.set_result, obj):
+                assert (proxy == obj) if isinstance(obj, dict) else (proxy == obj).all()
 
     def test_two_setters_of_one_key_leave_one_object(self, memory: str) -> None:
         with ShmConnector(directory=memory) as connector:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.threads import meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,18 +39,8 @@ def test_a_handler_uses_the_connector_that_it_interrupts(
 ) -> None:
     for count in range(1, 6):
         key = connector.put(LARGE)
-        begun = threading.Event()
-
-        def interrupt(begun: threading.Event = begun) -> None:
-            # The interpreter is free for this thread once the operation has left it.
-            begun.wait()
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-        interrupter = threading.Thread(target=interrupt)
-        interrupter.start()
-        begun.set()
-        value = connector.get(key)
-        interrupter.join()
+        with meanwhile(os.kill, os.getpid(), signal.SIGUSR1):
+            value = connector.get(key)
         assert value is not None
         assert bytes(value) == LARGE
         connector.evict(key)

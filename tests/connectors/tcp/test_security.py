@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
+import resource
 import socket
 import threading
 import traceback
@@ -26,7 +27,7 @@ from proxystore.store import Store
 from tests.support.servers import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
@@ -159,7 +160,7 @@ def test_something_else_at_the_port_is_named() -> None:
         port, listener = answer_with(answer)
         with (
             listener,
-            TCPConnector(port=port, node='join', timeout=5) as connector,
+            TCPConnector(port=port, node='join', timeout=30) as connector,
             pytest.raises(ConnectorUnavailableError, match=said),
         ):
             connector.exists(connector.new_key())
@@ -168,7 +169,7 @@ def test_something_else_at_the_port_is_named() -> None:
 def test_nobody_at_the_port_is_an_error() -> None:
     port = free_port()
     with (
-        TCPConnector(port=port, node='join', timeout=5) as connector,
+        TCPConnector(port=port, node='join', timeout=30) as connector,
         pytest.raises(ConnectorUnavailableError, match=str(port)),
     ):
         connector.put(b'x')
@@ -196,7 +197,7 @@ def test_silence_ends_by_the_timeout() -> None:
 def test_a_port_that_somebody_else_has_is_an_error() -> None:
     port, listener = answer_with(b'x')
     with listener, pytest.raises(ConnectorUnavailableError, match=str(port)):
-        TCPConnector(port=port, timeout=5).put(b'x')
+        TCPConnector(port=port, timeout=30).put(b'x')
 
 
 def test_garbage_disturbs_nobody() -> None:
@@ -217,6 +218,19 @@ def test_garbage_disturbs_nobody() -> None:
             assert connector.get(key) == b'x'
 
 
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """This process may have more of them than a shell usually lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, 4000)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f'this process may have {hard} descriptors, not {wanted}: ulimit -Hn')
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures('many_descriptors')
 def test_a_thousand_silent_connections_disturb_nobody() -> None:
     with TCPConnector(port=0, unix=False) as connector:
         key = connector.put(b'x')

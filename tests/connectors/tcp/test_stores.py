@@ -23,6 +23,7 @@ from proxystore.connectors.tcp import TCPConnector, TCPKey
 from proxystore.proxy import Proxy
 from proxystore.store import Store
 from tests.support.processes import run_in_child
+from tests.support.threads import meanwhile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,8 +115,8 @@ def test_futures_wait_for_their_object(store: Store[TCPConnector]) -> None:
     for obj in ({'a': 1}, np.arange(LARGE // 8)):
         future = store.future(polling_interval=0.01)
         proxy = future.proxy()
-        threading.Timer(0.05, future.set_result, [obj]).start()
-        assert np.array_equal(proxy, obj) if isinstance(obj, np.ndarray) else proxy == obj
+        with meanwhile(future.set_result, obj):
+            assert np.array_equal(proxy, obj) if isinstance(obj, np.ndarray) else proxy == obj
 
 
 def test_owned_proxies_evict(store: Store[TCPConnector]) -> None:
@@ -249,9 +250,10 @@ def test_ctrl_c_ends_a_get_from_a_node_that_stands_still(own_home: Path, peer: I
     with TCPConnector(port=port, node='join') as connector:
         key = connector.put(b'x')
         os.kill(peer.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, peer.pid, os.WSTOPPED | os.WNOWAIT)
         try:
-            threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
-            with pytest.raises(KeyboardInterrupt):
+            interrupted = meanwhile(os.kill, os.getpid(), signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt), interrupted:
                 connector.get(key)
         finally:
             os.kill(peer.pid, signal.SIGCONT)
