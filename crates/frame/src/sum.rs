@@ -1,20 +1,12 @@
 //! Checksums of bytes that others may be writing to.
 
-use std::{cell::Cell, hash::Hasher};
+use std::hash::Hasher;
 
-use proxystore_memory::{Cursor, Segment};
+use proxystore_memory::{Cursor, Segment, scratch::PIECE, with_scratch};
 use twox_hash::XxHash3_64;
-
-/// The size of a piece, in bytes: it stays in the second-level cache from being copied to being summed.
-const PIECE: usize = 256 << 10;
 
 /// Up to this size a piece stands on the stack. In bytes.
 const SMALL: usize = 1 << 10;
-
-thread_local! {
-    /// A piece that each thread keeps, as fresh pages cost more than what is done with them.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// The XXH3-64 of `segments`, one after the other.
 ///
@@ -30,7 +22,7 @@ pub fn sum(segments: &[Segment<'_>]) -> u64 {
         let filled = Cursor::new(segments).fill(&mut buffer);
         return XxHash3_64::oneshot(&buffer[..filled]);
     }
-    with_buffer(len.min(PIECE), |buffer| {
+    with_scratch(len, |buffer| {
         let mut cursor = Cursor::new(segments);
         let mut sum = XxHash3_64::new();
         loop {
@@ -54,18 +46,6 @@ pub fn copy_summed(segment: Segment<'_>, target: &mut [u8]) -> u64 {
         rest = rest.slice(copied..);
     }
     sum.finish()
-}
-
-fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
-    // A thread that is ending has given its piece back already, and makes do with another.
-    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-    if buffer.len() < len {
-        // Small objects do not make every thread keep a whole piece.
-        buffer.resize(len.next_power_of_two(), 0);
-    }
-    let result = work(&mut buffer[..len]);
-    let _ = BUFFER.try_with(|kept| kept.set(buffer));
-    result
 }
 
 #[cfg(test)]

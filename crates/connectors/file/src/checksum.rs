@@ -1,7 +1,6 @@
 //! Checksums, written and verified piece by piece.
 
 use std::{
-    cell::Cell,
     hash::Hasher,
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -10,22 +9,14 @@ use std::{
 };
 
 use proxystore_core::{Memory, Payload, Segment};
-use proxystore_memory::{Cursor, write_all};
+use proxystore_memory::{Cursor, scratch::PIECE, with_scratch, write_all};
 use twox_hash::XxHash3_64;
-
-/// The size of a piece: stays in the second-level cache between being copied, summed and written.
-const PIECE: usize = 256 << 10;
 
 /// From this many bytes on, a second thread copies and sums the next piece while this one writes.
 const PIPELINED: usize = 8 << 20;
 
 /// Pieces under way between the two threads.
 const IN_FLIGHT: usize = 3;
-
-thread_local! {
-    /// A piece that each thread keeps, as fresh pages cost more than what is done with them.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// Writes an object and returns the checksum of exactly the bytes written, even if somebody
 /// changes the source meanwhile.
@@ -36,7 +27,7 @@ pub(crate) fn write_summed(descriptor: impl AsFd, payload: Payload<'_>) -> io::R
     {
         return result;
     }
-    with_buffer(payload.len(), |buffer| {
+    with_scratch(payload.len(), |buffer| {
         let mut cursor = payload.cursor();
         let first = cursor.fill(buffer);
         write_all(descriptor, &[Segment::from(&buffer[..first])])?;
@@ -61,7 +52,7 @@ pub(crate) fn checksum(memory: &Memory) -> io::Result<u64> {
     if let Some(bytes) = memory.as_slice() {
         return Ok(XxHash3_64::oneshot(bytes));
     }
-    with_buffer(memory.len(), |buffer| {
+    with_scratch(memory.len(), |buffer| {
         let segments = [memory.as_segment()];
         let mut cursor = Cursor::new(&segments);
         let mut sum = XxHash3_64::new();
@@ -112,19 +103,6 @@ fn write_pipelined(descriptor: BorrowedFd<'_>, payload: Payload<'_>) -> Option<i
         let sum = summing.join();
         Some(result.and_then(|()| sum.map_err(|_| io::Error::other("a thread panicked"))))
     })
-}
-
-fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
-    let len = len.min(PIECE);
-    // A thread that is ending has given its piece back already, and makes do with another.
-    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-    if buffer.len() < len {
-        // Small objects do not make every thread keep a whole piece.
-        buffer.resize(len.next_power_of_two(), 0);
-    }
-    let result = work(&mut buffer[..len]);
-    let _ = BUFFER.try_with(|kept| kept.set(buffer));
-    result
 }
 
 #[cfg(test)]

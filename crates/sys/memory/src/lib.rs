@@ -14,6 +14,7 @@
 //! * [`memory`]: [`Memory`], what a get returns: owned bytes, or a mapping.
 //! * [`filling`]: [`Filling`], memory that is being received.
 //! * [`recycled`]: large buffers that are used again, with their pages.
+//! * [`scratch`]: [`with_scratch`], memory that each thread keeps to work on bytes piece by piece.
 //! * [`background()`]: threads that give memory back, and threads without signals.
 
 mod background;
@@ -22,6 +23,7 @@ pub mod filling;
 pub mod mapping;
 pub mod memory;
 pub mod recycled;
+pub mod scratch;
 pub mod segment;
 
 pub use self::{
@@ -30,5 +32,6 @@ pub use self::{
     filling::Filling,
     mapping::Mapping,
     memory::{Memory, ReadError},
+    scratch::with_scratch,
     segment::{Cursor, Segment, send_vectored, write_all, write_vectored},
 };
