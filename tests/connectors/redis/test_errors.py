@@ -31,7 +31,7 @@ from proxystore.store import Store
 from tests.support.certificates import Authority
 from tests.support.leaks import no_leaked_descriptors
 from tests.support.processes import run_in_child
-from tests.support.servers import HOST, RedisServer, free_port
+from tests.support.servers import BINARIES, HOST, RedisServer, free_port
 from tests.support.threads import meanwhile
 
 if TYPE_CHECKING:
@@ -194,15 +194,28 @@ def test_half_an_object_is_no_object() -> None:
             connector.get(RedisKey('key'))
 
 
-def test_tls_where_there_is_none_and_the_other_way_round(
-    servers: Servers, server: RedisServer
-) -> None:
+@pytest.mark.parametrize('kind', [*BINARIES, 'password'])
+def test_tls_where_there_is_none(servers: Servers, kind: str) -> None:
+    server = servers[kind]
     authority = str(servers.authority.certificate)
+    connector = RedisConnector(**server.address, authority=authority, timeout=600.0)
+    # Such a server says nothing to it, for as long as one waits.
+    with pytest.raises(ConnectorUnavailableError, match=f':{server.port}.*without TLS'):
+        connector.put(b'x')
+
+
+def test_nothing_in_place_of_tls(servers: Servers) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        authority = str(servers.authority.certificate)
+        with pytest.raises(ConnectorTimeoutError, match=str(port)):
+            RedisConnector(HOST, port, authority=authority, timeout=1.5).put(b'x')
+
+
+def test_no_tls_where_there_is(servers: Servers) -> None:
+    server = servers['tls']
     with pytest.raises(ConnectorError, match=str(server.port)):
-        RedisConnector(**server.address, authority=authority, timeout=2.0).put(b'x')
-    encrypted = servers['tls']
-    with pytest.raises(ConnectorError, match=str(encrypted.port)):
-        RedisConnector(**encrypted.address, timeout=2.0).put(b'x')
+        RedisConnector(**server.address, timeout=2.0).put(b'x')
 
 
 def test_certificates_that_are_not_trusted(servers: Servers, tmp_path) -> None:

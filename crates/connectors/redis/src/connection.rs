@@ -1,5 +1,6 @@
 //! One connection to a server.
 
+mod opening;
 mod receiving;
 mod sending;
 
@@ -55,7 +56,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects and logs in.
     pub(crate) async fn open(address: &Arc<Address>, login: &Login) -> Result<Self, RedisError> {
-        let stream = Stream::connect(address, login.tls.as_ref()).await?;
+        let stream = opening::connect(address, login.tls.as_ref()).await?;
         let mut connection = Self {
             stream,
             address: Arc::clone(address),

@@ -53,6 +53,15 @@ pub enum RedisError {
         /// How it differs.
         problem: Malformed,
     },
+    /// The server does not speak TLS.
+    #[error(
+        "a Redis server answers at {peer}, but without TLS: leave out tls, rediss:// and the \
+         certificates, or name the server's port for TLS"
+    )]
+    NoTls {
+        /// The server.
+        peer: Arc<str>,
+    },
     /// The system has no random bytes.
     #[error("the system gives no random bytes")]
     Random(#[source] io::Error),
@@ -128,6 +137,7 @@ impl RedisError {
             Self::Corrupted { peer, .. }
             | Self::Ended { peer }
             | Self::Malformed { peer, .. }
+            | Self::NoTls { peer }
             | Self::TimedOut { peer } => Some(peer),
             Self::Refused(refusal) => Some(&refusal.peer),
             Self::Stream(
@@ -174,9 +184,11 @@ impl From<RedisError> for Error {
             RedisError::InvalidKey | RedisError::Settled => {
                 Self::new(ErrorKind::InvalidKey, message)
             }
-            RedisError::Malformed { peer, .. } => Self::new(ErrorKind::Unavailable, message)
-                .with_retryable(false)
-                .with_peer(&*peer),
+            RedisError::Malformed { peer, .. } | RedisError::NoTls { peer } => {
+                Self::new(ErrorKind::Unavailable, message)
+                    .with_retryable(false)
+                    .with_peer(&*peer)
+            }
             RedisError::Memory(source) | RedisError::Random(source) => {
                 Self::from_io(message, source)
             }
