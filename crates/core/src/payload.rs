@@ -72,6 +72,13 @@ impl<'a> Payload<'a> {
         self.len == 0
     }
 
+    /// Whether nobody writes to any of the bytes as long as they are borrowed.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        let mut segments = self.segments.iter();
+        segments.all(|segment| segment.as_slice().is_some())
+    }
+
     /// Copies the bytes out in pieces that do not change any more.
     #[must_use]
     pub const fn cursor(&self) -> Cursor<'a> {
@@ -103,6 +110,8 @@ impl<'a, const N: usize> From<&'a [Segment<'a>; N]> for Payload<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU8;
+
     use super::*;
 
     #[test]
@@ -115,5 +124,14 @@ mod tests {
         let mut buffer = [0; 4];
         assert_eq!(payload.cursor().fill(&mut buffer), 3);
         assert_eq!(&buffer, b"abc\0");
+    }
+
+    #[test]
+    fn a_payload_is_constant_if_all_its_parts_are() {
+        let shared = [AtomicU8::new(1)];
+        let segments = [Segment::from(b"ab"), Segment::from(shared.as_slice())];
+        assert!(Payload::from(&segments[..1]).is_constant());
+        assert!(!Payload::from(&segments).is_constant());
+        assert!(Payload::new(&[]).is_constant());
     }
 }

@@ -152,11 +152,10 @@ impl<'py> Unsealed<'py> {
     fn begin_with(&mut self, header: Vec<u8>) {
         self.segments.clear();
         self.first = header;
-        let first = NonNull::from(self.first.as_slice()).cast();
         // SAFETY: the vector is not touched again before `segments` is cleared, here or with the
         // whole. Segments are handed out only by `Gathered::payload`, bounded by its borrow.
-        let first = unsafe { Segment::from_raw_parts(first, self.first.len()) };
-        self.segments.push(first);
+        let first = unsafe { slice::from_raw_parts(self.first.as_ptr(), self.first.len()) };
+        self.segments.push(Segment::from(first));
         self.segments
             .extend(self.views.iter().map(|view| view.segment));
     }
@@ -252,10 +251,16 @@ impl<'py> View<'py> {
             raw.assume_init()
         };
         let segment = NonNull::new(raw.buf.cast::<u8>()).map_or(Segment::EMPTY, |bytes| {
+            let len = raw.len.unsigned_abs();
+            if is_all_of_bytes(&raw) {
+                // SAFETY: as below. Nobody writes to the bytes of an object of the very type
+                // `bytes` that others know: the interpreter hashes and shares it.
+                return Segment::from(unsafe { slice::from_raw_parts(bytes.as_ptr(), len) });
+            }
             // SAFETY: the exporter keeps `len` bytes at `buf` in place until the buffer is
             // released, which dropping this does. Segments are handed out only bounded by a borrow
             // of this or of the `Gathered` that holds it.
-            unsafe { Segment::from_raw_parts(bytes, raw.len.unsigned_abs()) }
+            unsafe { Segment::from_raw_parts(bytes, len) }
         });
         Ok(Self {
             segment,
@@ -275,6 +280,18 @@ impl Drop for View<'_> {
         // SAFETY: `raw` was filled by PyObject_GetBuffer and is released once, attached, since a
         // view never leaves the scope of its `Python<'py>`.
         unsafe { ffi::PyBuffer_Release(&raw mut self.raw) }
+    }
+}
+
+/// Whether what was borrowed is what an object of type `bytes`, and of no other, holds.
+fn is_all_of_bytes(raw: &ffi::Py_buffer) -> bool {
+    // SAFETY: a filled buffer has a reference to its exporter, or none at all, and the interpreter
+    // is attached.
+    unsafe {
+        !raw.obj.is_null()
+            && ffi::PyBytes_CheckExact(raw.obj) != 0
+            && ffi::PyBytes_AsString(raw.obj).cast() == raw.buf
+            && ffi::PyBytes_Size(raw.obj) == raw.len
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     ops::{Bound, RangeBounds},
     os::fd::{AsFd, AsRawFd},
     ptr::{self, NonNull},
+    slice,
     sync::atomic::AtomicU8,
 };
 
@@ -20,19 +21,23 @@ const GATHERED: usize = 64;
 ///
 /// Unlike `&[u8]`, a segment does not promise that the bytes stay what they are: it is read through
 /// raw pointers only. A reader that races with a writer gets some mixture of old and new bytes,
-/// byte by byte, and nothing worse.
+/// byte by byte, and nothing worse. One that was made of a `&[u8]` remembers that nobody writes to
+/// it: [`as_slice`](Self::as_slice).
 #[derive(Clone, Copy)]
 pub struct Segment<'a> {
     pointer: NonNull<u8>,
     len: usize,
+    /// Whether this was a `&'a [u8]`, or a part of one.
+    constant: bool,
     memory: PhantomData<&'a [u8]>,
 }
 
-impl Segment<'_> {
+impl<'a> Segment<'a> {
     /// A segment without bytes.
     pub const EMPTY: Self = Self {
         pointer: NonNull::dangling(),
         len: 0,
+        constant: true,
         memory: PhantomData,
     };
 
@@ -47,8 +52,21 @@ impl Segment<'_> {
         Self {
             pointer,
             len,
+            constant: false,
             memory: PhantomData,
         }
+    }
+
+    /// The bytes, if nobody writes to them as long as they are borrowed: then they need not be
+    /// copied for several readers to see the same.
+    #[must_use]
+    pub const fn as_slice(&self) -> Option<&'a [u8]> {
+        if !self.constant {
+            return None;
+        }
+        // SAFETY: a constant segment is made of a `&'a [u8]` and nothing else, or has no bytes;
+        // `pointer` and `len` name that slice or a part of it.
+        Some(unsafe { slice::from_raw_parts(self.as_ptr(), self.len) })
     }
 
     /// The address of the first byte; dangling if the segment is empty.
@@ -90,6 +108,7 @@ impl Segment<'_> {
         Self {
             pointer,
             len: end - start,
+            constant: self.constant,
             memory: PhantomData,
         }
     }
@@ -123,6 +142,7 @@ impl<'a> From<&'a [u8]> for Segment<'a> {
         Self {
             pointer: NonNull::from(bytes).cast(),
             len: bytes.len(),
+            constant: true,
             memory: PhantomData,
         }
     }
@@ -145,6 +165,7 @@ impl<'a> From<&'a [AtomicU8]> for Segment<'a> {
         Self {
             pointer: NonNull::from(bytes).cast(),
             len: bytes.len(),
+            constant: false,
             memory: PhantomData,
         }
     }
@@ -182,6 +203,33 @@ impl<'a> Cursor<'a> {
             current: Segment::EMPTY,
             rest: segments,
         }
+    }
+
+    /// Passes over the next `len` bytes, or as many as are left, without copying them, and returns
+    /// the segments that they are in; none if those are more than `most`, and then nothing is
+    /// passed over.
+    pub fn take(&mut self, len: usize, most: usize) -> Option<Vec<Segment<'a>>> {
+        let mut ahead = self.clone();
+        let mut parts = Vec::new();
+        let mut left = len;
+        while left > 0 {
+            if ahead.current.is_empty() {
+                let Some((next, rest)) = ahead.rest.split_first() else {
+                    break;
+                };
+                (ahead.current, ahead.rest) = (*next, rest);
+                continue;
+            }
+            if parts.len() == most {
+                return None;
+            }
+            let part = ahead.current.slice(..left);
+            ahead.current = ahead.current.slice(part.len..);
+            left -= part.len;
+            parts.push(part);
+        }
+        *self = ahead;
+        Some(parts)
     }
 
     /// Copies the next bytes into `buffer` and returns how many: as many as fit, or all that are
@@ -371,6 +419,19 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 
+    #[test]
+    fn only_what_nobody_writes_to_is_a_slice() {
+        let bytes = *b"abcdef";
+        let segment = Segment::from(&bytes);
+        assert_eq!(segment.slice(2..4).as_slice(), Some(&b"cd"[..]));
+        assert_eq!(Segment::EMPTY.slice(1..).as_slice(), Some(&[][..]));
+        let shared = [AtomicU8::new(1), AtomicU8::new(2)];
+        assert_eq!(Segment::from(shared.as_slice()).slice(1..).as_slice(), None);
+        // SAFETY: `bytes` outlives the segment.
+        let raw = unsafe { Segment::from_raw_parts(segment.pointer, segment.len) };
+        assert_eq!(raw.as_slice(), None);
+    }
+
     proptest! {
         #[test]
         fn gather_lists_arrive_in_order(
@@ -403,6 +464,33 @@ mod tests {
             }
             prop_assert_eq!(cursor.fill(&mut buffer), 0);
             prop_assert_eq!(whole, parts.concat());
+        }
+
+        #[test]
+        fn what_is_taken_and_what_is_copied_follow_each_other(
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 0..10),
+            sizes in prop::collection::vec(0..40_usize, 20),
+        ) {
+            let segments: Vec<_> = parts.iter().map(Segment::from).collect();
+            let mut cursor = Cursor::new(&segments);
+            let mut whole = Vec::new();
+            for size in sizes {
+                let before = whole.len();
+                let taken = cursor.take(size, 2).map(|taken| {
+                    assert!(taken.len() <= 2);
+                    taken.iter().flat_map(Segment::to_vec).collect()
+                });
+                let passed = taken.unwrap_or_else(|| {
+                    let mut buffer = vec![0; size];
+                    let filled = cursor.fill(&mut buffer);
+                    buffer.truncate(filled);
+                    buffer
+                });
+                whole.extend(passed);
+                let left = parts.concat().len() - before;
+                prop_assert_eq!(whole.len() - before, size.min(left));
+            }
+            prop_assert_eq!(&whole[..], &parts.concat()[..whole.len()]);
         }
     }
 }

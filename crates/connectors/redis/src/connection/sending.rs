@@ -13,10 +13,14 @@ use twox_hash::XxHash3_64;
 use super::{Connection, STAGING};
 use crate::{error::RedisError, pieces, resp::Head};
 
-/// The size of a piece of a large object: stays in the second-level cache between being copied,
-/// summed and sent. Smaller ones make the server take turns with this side more often, which costs
-/// more than it gives.
-const PIECE: usize = 1 << 20;
+/// The most that is copied, summed and sent at a time: stays in the second-level cache meanwhile.
+/// The server takes one piece while the next is copied; with smaller ones the two wait for each
+/// other more often, which costs more than it gives.
+const COPIED: usize = 384 << 10;
+
+/// The most that is sent at a time from where it is, and in how many parts: as many as one system
+/// call takes.
+const IN_PLACE: (usize, usize) = (1 << 20, 60);
 
 impl Connection {
     /// Adds a command whose reply will be read.
@@ -55,6 +59,18 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends the commands, the bytes of an object, and `tail`.
+    pub(crate) async fn send_object(
+        &mut self,
+        object: &[Segment<'_>],
+        tail: &[u8],
+    ) -> Result<(), RedisError> {
+        let mut segments = Vec::with_capacity(object.len() + 2);
+        segments.extend_from_slice(object);
+        segments.push(Segment::from(tail));
+        self.send(&segments).await
+    }
+
     /// Why the server has ended the connection, if it said so before.
     fn last_words(&mut self) -> Option<RedisError> {
         let mut context = Context::from_waker(Waker::noop());
@@ -74,50 +90,129 @@ impl Connection {
         }
     }
 
-    /// Copies a small object, so that it cannot change any more, and returns its checksum.
-    pub(crate) fn copy(&mut self, cursor: &mut Cursor<'_>, len: usize) -> u64 {
+    /// Takes the next `len` bytes from `cursor`, or as many as there are: from where they are if
+    /// nobody writes to them, otherwise as a copy.
+    pub(crate) fn hold<'a>(&mut self, cursor: &mut Cursor<'a>, len: usize) -> Held<'a> {
+        Held::in_place(cursor, len).unwrap_or_else(|| self.copy(cursor, len))
+    }
+
+    fn copy<'a>(&mut self, cursor: &mut Cursor<'a>, len: usize) -> Held<'a> {
         pieces::extend(&mut self.piece, len);
-        let filled = cursor.fill(&mut self.piece[..len]);
-        XxHash3_64::oneshot(&self.piece[..filled])
+        Held::Copied(cursor.fill(&mut self.piece[..len]))
     }
 
-    /// Adds the first `len` bytes of what was copied to the commands.
-    pub(crate) fn push_copied(&mut self, len: usize) {
-        self.commands.room(len).copy_from_slice(&self.piece[..len]);
+    /// Adds what is held to `sum`.
+    pub(crate) fn sum(&self, held: &Held<'_>, sum: &mut XxHash3_64) {
+        match held {
+            Held::InPlace(parts) => {
+                let parts = parts.iter().filter_map(Segment::as_slice);
+                parts.for_each(|part| sum.write(part));
+            }
+            Held::Copied(len) => sum.write(&self.piece[..*len]),
+        }
     }
 
-    /// Sends the commands, the first `len` bytes of what was copied, and `tail`.
-    pub(crate) async fn send_copied(&mut self, len: usize, tail: &[u8]) -> Result<(), RedisError> {
-        let piece = std::mem::take(&mut self.piece);
-        let segments = [Segment::from(&piece[..len]), Segment::from(tail)];
-        let sent = self.send(&segments).await;
-        self.piece = piece;
-        sent
+    /// The checksum of what is held, if that is all.
+    pub(crate) fn whole_sum(&self, held: &Held<'_>) -> u64 {
+        let bytes = match held {
+            Held::InPlace(parts) => match parts.as_slice() {
+                [part] => part.as_slice(),
+                _ => None,
+            },
+            Held::Copied(len) => Some(&self.piece[..*len]),
+        };
+        if let Some(bytes) = bytes {
+            return XxHash3_64::oneshot(bytes);
+        }
+        let mut sum = XxHash3_64::new();
+        self.sum(held, &mut sum);
+        sum.finish()
+    }
+
+    /// Adds what is held to the commands.
+    pub(crate) fn push_held(&mut self, held: &Held<'_>) {
+        match held {
+            Held::InPlace(parts) => {
+                for part in parts {
+                    part.copy_to(self.commands.room(part.len()));
+                }
+            }
+            Held::Copied(len) => {
+                let room = self.commands.room(*len);
+                room.copy_from_slice(&self.piece[..*len]);
+            }
+        }
+    }
+
+    /// Sends the commands, what is held, and `tail`.
+    pub(crate) async fn send_held(
+        &mut self,
+        held: &Held<'_>,
+        tail: &[u8],
+    ) -> Result<(), RedisError> {
+        match held {
+            Held::InPlace(parts) => self.send_object(parts, tail).await,
+            Held::Copied(len) => {
+                let piece = std::mem::take(&mut self.piece);
+                let sent = self
+                    .send_object(&[Segment::from(&piece[..*len])], tail)
+                    .await;
+                self.piece = piece;
+                sent
+            }
+        }
     }
 
     /// Sends the commands and then `len` bytes from `cursor`, or as many as there are, piece by
-    /// piece from a copy, and adds them to `sum`: what is summed is what is sent, whoever writes to
-    /// the source meanwhile.
+    /// piece, and adds each to `sum` while the server takes it: what is summed is what is sent,
+    /// whoever writes to the source meanwhile.
     pub(crate) async fn send_summed(
         &mut self,
         cursor: &mut Cursor<'_>,
         mut len: usize,
         sum: &mut XxHash3_64,
     ) -> Result<(), RedisError> {
-        pieces::extend(&mut self.piece, len.min(PIECE));
         while len > 0 {
-            let want = len.min(PIECE);
-            let filled = cursor.fill(&mut self.piece[..want]);
-            sum.write(&self.piece[..filled]);
-            len -= want;
-            let piece = std::mem::take(&mut self.piece);
-            let sent = self.send(&[Segment::from(&piece[..filled])]).await;
-            self.piece = piece;
+            let held = Held::in_place(cursor, len.min(IN_PLACE.0));
+            let held = held.unwrap_or_else(|| self.copy(cursor, len.min(COPIED)));
+            if held.len() == 0 {
+                break;
+            }
+            len -= held.len();
+            let sent = self.send_held(&held, &[]).await;
             // In the middle of a value nothing else can be sent.
             self.broken = true;
             sent?;
+            self.sum(&held, sum);
         }
         self.broken = false;
         Ok(())
+    }
+}
+
+/// Bytes of an object that do not change any more.
+pub(crate) enum Held<'a> {
+    /// Where the object is.
+    InPlace(Vec<Segment<'a>>),
+    /// So many, in the connection's piece.
+    Copied(usize),
+}
+
+impl<'a> Held<'a> {
+    fn in_place(cursor: &mut Cursor<'a>, len: usize) -> Option<Self> {
+        let mut ahead = cursor.clone();
+        let parts = ahead.take(len, IN_PLACE.1)?;
+        if parts.iter().any(|part| part.as_slice().is_none()) {
+            return None;
+        }
+        *cursor = ahead;
+        Some(Self::InPlace(parts))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::InPlace(parts) => parts.iter().map(Segment::len).sum(),
+            Self::Copied(len) => *len,
+        }
     }
 }

@@ -90,13 +90,14 @@ impl PutMany<'_> {
         base: &ObjectName,
     ) -> ObjectName {
         let len = payload.len();
-        let sum = connection.copy(&mut payload.cursor(), len);
+        let held = connection.hold(&mut payload.cursor(), len);
+        let sum = connection.whole_sum(&held);
         let name = base.with_expected(Expected {
             len: len as u64,
             sum,
         });
         open_set(&mut connection.commands, name.as_str(), len, self.ttl);
-        connection.push_copied(len);
+        connection.push_held(&held);
         close_set(&mut connection.commands, self.ttl);
         connection.owe(1);
         name

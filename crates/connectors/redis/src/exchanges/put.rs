@@ -14,14 +14,18 @@ use crate::{
     resp::Command,
 };
 
-/// Up to so many bytes an object is copied and summed as a whole before it is sent.
-const SMALL: usize = 1 << 20;
+/// Up to so many bytes an object is summed as a whole before it is sent: it takes less than the
+/// server does to rename one.
+const SMALL: usize = 512 << 10;
+
+/// The same for an object that is copied, too.
+const SMALL_COPY: usize = 256 << 10;
 
 /// Stores an object in one value.
 ///
-/// The name must be known before the first byte is sent, and the checksum in it only is after the
-/// last was. So a small object is copied first, and a large one is sent piece by piece, each from a
-/// copy, under a name without checksum and renamed in the same breath.
+/// The name must be known before the first byte is sent. So a small object is summed first, and a
+/// large one is sent under a name without checksum, summed while the server takes it, and renamed
+/// in the same breath.
 pub(crate) struct Put<'a> {
     pub(crate) payload: Payload<'a>,
     /// The name without length and checksum.
@@ -37,7 +41,7 @@ impl Exchange for Put<'_> {
         connection: &mut Connection,
         _: &Limit,
     ) -> Result<ObjectName, RedisError> {
-        if self.payload.len() <= SMALL {
+        if self.is_small() {
             self.put_small(connection).await
         } else {
             self.put_large(connection).await
@@ -45,11 +49,16 @@ impl Exchange for Put<'_> {
     }
 
     fn is_single(&self) -> bool {
-        self.payload.len() <= SMALL
+        self.is_small()
     }
 }
 
 impl Put<'_> {
+    fn is_small(&self) -> bool {
+        let len = self.payload.len();
+        len <= SMALL_COPY || len <= SMALL && self.payload.is_constant()
+    }
+
     async fn put_small(&self, connection: &mut Connection) -> Result<ObjectName, RedisError> {
         let name = self.send_small(connection).await?;
         connection.doubt(name.as_str());
@@ -61,7 +70,8 @@ impl Put<'_> {
     /// Sends a small object and leaves it to the caller to read the reply.
     async fn send_small(&self, connection: &mut Connection) -> Result<ObjectName, RedisError> {
         let len = self.payload.len();
-        let sum = connection.copy(&mut self.payload.cursor(), len);
+        let held = connection.hold(&mut self.payload.cursor(), len);
+        let sum = connection.whole_sum(&held);
         let name = self.base.with_expected(Expected {
             len: len as u64,
             sum,
@@ -70,7 +80,7 @@ impl Put<'_> {
         let mut tail = Command::new();
         close_set(&mut tail, self.ttl);
         connection.owe(1);
-        connection.send_copied(len, tail.as_bytes()).await?;
+        connection.send_held(&held, tail.as_bytes()).await?;
         Ok(name)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxystore_core::{Payload, Segment};
+use proxystore_core::Payload;
 
 use super::{close_set, open_set, transaction::transaction};
 use crate::{
@@ -43,10 +43,9 @@ impl Exchange for Set<'_> {
         close_set(&mut tail, self.ttl);
         tail.push(&[b"EXEC"]);
         connection.owe(4);
-        let segments = self.payload.segments();
-        let mut segments: Vec<_> = segments.to_vec();
-        segments.push(Segment::from(tail.as_bytes()));
-        connection.send(&segments).await?;
+        connection
+            .send_object(self.payload.segments(), tail.as_bytes())
+            .await?;
         self.sent = true;
         let answers = transaction(connection, 2).await;
         if matches!(&answers, Err(error) if error.refusal().is_some()) {

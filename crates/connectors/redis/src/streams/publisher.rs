@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use proxystore_core::{Config, Deadline, Error, Operation, Payload, Result, Segment};
+use proxystore_core::{Config, Deadline, Error, Operation, Payload, Result};
 
 use crate::{
     client::{Client, Exchange, Limit},
@@ -128,10 +128,10 @@ impl Exchange for Send<'_> {
         commands.open_argument(self.payload.len());
         let mut tail = Command::new();
         tail.close_argument();
-        let mut segments = self.payload.segments().to_vec();
-        segments.push(Segment::from(tail.as_bytes()));
         connection.owe(1);
-        connection.send(&segments).await?;
+        connection
+            .send_object(self.payload.segments(), tail.as_bytes())
+            .await?;
         self.sent = true;
         let answer = connection.integer().await;
         if matches!(&answer, Err(error) if error.refusal().is_some()) {
