@@ -17,9 +17,8 @@ use crate::channel::{Side, binding};
 const TLS: u8 = 0x16;
 /// More bytes than a client may send before it is known who it is.
 const READ: usize = 4 << 10;
-/// After so long without a word, whether the peer's host is still there is looked at so often, and
-/// it is taken to be gone after so many looks in vain.
-const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_mins(1), Duration::from_secs(15), 4);
+/// How often it is looked in vain whether a peer's host is still there.
+const LOOKS: u32 = 4;
 
 /// A client, and what it was agreed on with it.
 pub(super) struct Introduced {
@@ -137,11 +136,12 @@ async fn agree(
     }
 }
 
-/// Lets the system find out when a peer's host is gone.
-pub(super) fn keep_alive(connection: &OwnedFd) -> io::Result<()> {
-    let (idle, interval, count) = KEEP_ALIVE;
+/// Lets the system find out when a peer's host is gone: after half of the time without a word it
+/// begins to look.
+pub(super) fn keep_alive(connection: &OwnedFd, time: Duration) -> io::Result<()> {
+    let half = time / 2;
     sockopt::set_socket_keepalive(connection, true)?;
-    sockopt::set_tcp_keepidle(connection, idle)?;
-    sockopt::set_tcp_keepintvl(connection, interval)?;
-    Ok(sockopt::set_tcp_keepcnt(connection, count)?)
+    sockopt::set_tcp_keepidle(connection, half)?;
+    sockopt::set_tcp_keepintvl(connection, half / LOOKS)?;
+    Ok(sockopt::set_tcp_keepcnt(connection, LOOKS)?)
 }

@@ -141,11 +141,11 @@ async fn serve(
     (connection, _in_child): (OwnedFd, ClosedInChild),
     is_tcp: bool,
 ) {
-    if is_tcp && let Err(error) = keep_alive(&connection) {
+    let limits = shared.table.limits();
+    if is_tcp && let Err(error) = keep_alive(&connection, limits.keep_alive) {
         tracing::debug!(%error, "a connection has ended before it began");
         return;
     }
-    let limits = shared.table.limits();
     let silence = limits.silence;
     let deadline = Deadline::at(Instant::now() + limits.introduction);
     // What it takes is given back before the connection goes on, maybe for days.

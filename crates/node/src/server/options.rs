@@ -105,6 +105,9 @@ pub struct ServerLimits {
     /// How long a client may be silent that owes something: the rest of an object, or taking what
     /// it asked for.
     pub silence: Duration,
+    /// How long a client's host may be silent altogether, which is looked at by TCP: eight seconds
+    /// or more.
+    pub keep_alive: Duration,
 }
 
 impl Default for ServerLimits {
@@ -120,6 +123,7 @@ impl Default for ServerLimits {
             strangers: 256.min(connections / 2),
             introduction: Duration::from_secs(10),
             silence: Duration::from_mins(1),
+            keep_alive: Duration::from_mins(2),
         }
     }
 }
