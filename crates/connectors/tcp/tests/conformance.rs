@@ -33,6 +33,8 @@ const ROLE: &str = "TCP_TEST_ROLE";
 const SECRET: &str = "the secret of the conformance test";
 /// Bytes of memory that the node has for objects.
 const BUDGET: i64 = 400 << 20;
+/// The same of a node for the largest objects.
+const LARGE_BUDGET: i64 = 5 << 30;
 
 /// What needs a hand within the node, or a fork, which is tried from Python.
 const UNTESTABLE: &[&str] = &[
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
 fn run_all() -> Checked {
     let heavy = env::args().any(|argument| argument == "--ignored");
     for way in Way::ALL {
-        let fixture = Joined::start(way)?;
+        let fixture = Joined::start(way, if heavy { LARGE_BUDGET } else { BUDGET })?;
         if heavy {
             let mut cases = CASES.iter();
             let case = cases.find(|case| case.heavy).ok_or("no heavy case")?;
@@ -92,7 +94,7 @@ fn run_all() -> Checked {
 fn be_node() -> Checked {
     let mut options = NodeOptions::new("127.0.0.1", 0);
     options.secret = Some(Secret::parse(SECRET));
-    options.budget = Some(u64::try_from(BUDGET)?);
+    options.budget = Some(env::var("TCP_TEST_BUDGET")?.parse()?);
     options.encrypt = (env::var("TCP_TEST_TLS").is_ok()).then_some(true);
     let node = Node::start(options)?;
     let Address::Tcp { port, .. } = node.address() else {
@@ -156,10 +158,11 @@ struct Joined {
 }
 
 impl Joined {
-    fn start(way: Way) -> std::result::Result<Self, Box<dyn std::error::Error>> {
+    fn start(way: Way, budget: i64) -> std::result::Result<Self, Box<dyn std::error::Error>> {
         let mut command = Command::new(env::current_exe()?);
         command
             .env(ROLE, "node")
+            .env("TCP_TEST_BUDGET", budget.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         if way == Way::Tls {
