@@ -10,6 +10,7 @@
 //! * [`key`], [`payload`], [`deadline`], [`capabilities`]: what goes in and out of them.
 //! * [`error`]: [`Error`], the one public error.
 //! * [`config`], [`factory`], [`registry`]: how connectors are described, found and opened.
+//! * [`statistics`]: what connectors count.
 //! * [`local`]: the connector that keeps objects in this process, which shows how one is written.
 
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod local;
 pub mod operation;
 pub mod payload;
 pub mod registry;
+pub mod statistics;
 
 pub use proxystore_memory::{Memory, Segment};
 
@@ -39,4 +41,5 @@ pub use self::{
     operation::Operation,
     payload::{Payload, Seal},
     registry::Registry,
+    statistics::{Counter, Gauge},
 };

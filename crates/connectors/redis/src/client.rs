@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxystore_core::Deadline;
+use proxystore_core::{Config, Deadline};
 use proxystore_runtime::{allowance, sleep_until};
 use proxystore_stream::Address;
 
@@ -21,6 +21,7 @@ use crate::{
     pool::Pool,
     refusal::Reason,
     servers::Directory,
+    statistics::Tally,
 };
 
 /// How often a lost connection is replaced for one exchange.
@@ -86,9 +87,12 @@ impl Limit {
         self.update(|(deadline, _)| *deadline)
     }
 
+    fn peer(&self) -> Arc<str> {
+        self.update(|(_, peer)| Arc::clone(peer))
+    }
+
     fn timed_out(&self) -> RedisError {
-        let peer = self.update(|(_, peer)| Arc::clone(peer));
-        RedisError::TimedOut { peer }
+        RedisError::TimedOut { peer: self.peer() }
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut (Deadline, Arc<str>)) -> T) -> T {
@@ -104,6 +108,7 @@ pub(crate) struct Client {
     pool: Pool,
     timeout: Duration,
     peer: Arc<str>,
+    tally: Tally,
 }
 
 impl Client {
@@ -116,6 +121,7 @@ impl Client {
             peer: directory.first().to_string().into(),
             directory,
             pool: Pool::new(),
+            tally: Tally::new(),
             timeout: options.timeout,
         })
     }
@@ -139,7 +145,7 @@ impl Client {
         limit: &Limit,
         exchange: &mut E,
     ) -> Result<E::Answer, RedisError> {
-        within(limit, self.repeat(Place::Slot(slot), limit, exchange)).await
+        self.counted(Place::Slot(slot), limit, exchange).await
     }
 
     /// Carries an exchange out with one server.
@@ -149,7 +155,7 @@ impl Client {
         limit: &Limit,
         exchange: &mut E,
     ) -> Result<E::Answer, RedisError> {
-        within(limit, self.repeat(Place::Server(address), limit, exchange)).await
+        self.counted(Place::Server(address), limit, exchange).await
     }
 
     /// All servers that have objects.
@@ -173,14 +179,34 @@ impl Client {
             let found = self.directory.server(slot, &self.login, &self.sentinel);
             let address = found.await?;
             limit.waits_for(&address.to_string().into());
-            Connection::open(&address, &self.login).await
+            Connection::open(&address, &self.login, &self.tally).await
         })
         .await
+    }
+
+    /// What was done with each server: a map for each, by its name.
+    pub(crate) fn statistics(&self) -> Config {
+        self.tally.to_config()
     }
 
     /// Ends the connections.
     pub(crate) fn close(&self) {
         self.pool.close();
+    }
+
+    async fn counted<E: Exchange>(
+        &self,
+        place: Place<'_>,
+        limit: &Limit,
+        exchange: &mut E,
+    ) -> Result<E::Answer, RedisError> {
+        let answer = within(limit, self.repeat(place, limit, exchange)).await;
+        let statistics = self.tally.of(&limit.peer());
+        statistics.operations.add(1);
+        if answer.is_err() {
+            statistics.failures.add(1);
+        }
+        answer
     }
 
     async fn repeat<E: Exchange>(
@@ -244,6 +270,7 @@ impl Client {
                 return Err(error);
             }
             tracing::debug!(%error, "an exchange is tried again");
+            self.tally.of(&limit.peer()).retries.add(1);
             if !pause.is_zero() {
                 sleep_until(until).await;
             }
@@ -266,21 +293,30 @@ impl Client {
                 found.await?
             }
         };
-        let mut connection = self
+        let leased = self
             .pool
-            .lease(&address, &self.login, !E::REPEATABLE)
-            .await?;
+            .lease(&address, &self.login, &self.tally, !E::REPEATABLE);
+        let mut lease = match leased.await {
+            Ok(lease) => lease,
+            Err(error) => {
+                limit.waits_for(&address.to_string().into());
+                return Err(error);
+            }
+        };
+        let connection = &mut lease.connection;
         limit.waits_for(connection.peer());
         if redirected {
             connection.expect(&[b"ASKING"]);
             connection.flush().await?;
             connection.status().await?;
         }
-        let answer = exchange.perform(&mut connection, limit).await;
-        drop(connection);
-        if let Err(error) = &answer
-            && error.is_lost()
-        {
+        let answer = exchange.perform(connection, limit).await;
+        let lost = answer.as_ref().is_err_and(RedisError::is_lost);
+        if lost {
+            connection.statistics().losses.add(1);
+        }
+        lease.rest();
+        if lost {
             self.pool.forget(&address);
         }
         answer

@@ -20,6 +20,7 @@ use crate::{
     pieces,
     refusal::Refusal,
     resp::{Command, Malformed},
+    statistics::{Statistics, Tally},
 };
 
 /// What arrives before anybody knows where it belongs.
@@ -51,16 +52,23 @@ pub(crate) struct Connection {
     /// What the server may have stored by commands that it has not answered.
     doubtful: Vec<String>,
     used: Instant,
+    statistics: Arc<Statistics>,
 }
 
 impl Connection {
-    /// Connects and logs in.
-    pub(crate) async fn open(address: &Arc<Address>, login: &Login) -> Result<Self, RedisError> {
+    /// Connects and logs in, and says from then on what is done with the server.
+    pub(crate) async fn open(
+        address: &Arc<Address>,
+        login: &Login,
+        tally: &Tally,
+    ) -> Result<Self, RedisError> {
+        let peer = address.to_string().into();
+        let statistics = tally.of(&peer);
         let stream = opening::connect(address, login.tls.as_ref()).await?;
         let mut connection = Self {
             stream,
             address: Arc::clone(address),
-            peer: address.to_string().into(),
+            peer,
             staging: vec![0; STAGING].into(),
             start: 0,
             end: 0,
@@ -71,8 +79,10 @@ impl Connection {
             amid: false,
             doubtful: Vec::new(),
             used: Instant::now(),
+            statistics,
         };
         connection.log_in(login).await?;
+        connection.statistics.connections.add(1);
         Ok(connection)
     }
 
@@ -107,6 +117,11 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// What was done with the server, over this connection and others.
+    pub(crate) const fn statistics(&self) -> &Arc<Statistics> {
+        &self.statistics
     }
 
     pub(crate) const fn address(&self) -> &Arc<Address> {

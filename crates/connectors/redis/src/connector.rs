@@ -122,6 +122,10 @@ impl Connector for RedisConnector {
         self.options.to_config()
     }
 
+    fn statistics(&self) -> Config {
+        self.objects.statistics()
+    }
+
     fn put<'a>(&'a self, payload: Payload<'a>, deadline: Deadline) -> Operation<'a, Result<Key>> {
         Operation::pending(async move {
             let stored = self.put_now(payload, deadline).await;

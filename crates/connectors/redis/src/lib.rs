@@ -11,6 +11,7 @@
 //! * [`streams`]: messages, published or in queues.
 //! * `servers` and `cluster`: which server has what.
 //! * `pool` and `connection`: connections, kept and used; `pieces`: memory for what is sent.
+//! * `statistics`: what was done with each server.
 //! * [`resp`]: the protocol, without a socket.
 //! * `error` and `refusal`: what can go wrong, and how it is told.
 
@@ -32,6 +33,7 @@ mod pool;
 mod refusal;
 pub mod resp;
 mod servers;
+mod statistics;
 pub mod streams;
 mod url;
 

@@ -5,7 +5,7 @@ mod parts;
 
 use std::{io, sync::Arc, time::Duration};
 
-use proxystore_core::{Deadline, Memory, Payload};
+use proxystore_core::{Config, Deadline, Memory, Payload};
 
 use self::parts::{begins_with_magic, part_names};
 use crate::{
@@ -178,6 +178,11 @@ impl Objects {
             self.client.run_at(&server, &limit, &mut clear).await?;
         }
         Ok(())
+    }
+
+    /// What was done with each server: a map for each, by its name.
+    pub(crate) fn statistics(&self) -> Config {
+        self.client.statistics()
     }
 
     pub(crate) fn close(&self) {

@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
-    ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +15,12 @@ use proxystore_fork::PerProcess;
 use proxystore_runtime::{Colour, colour};
 use proxystore_stream::Address;
 
-use crate::{connection::Connection, error::RedisError, options::Login};
+use crate::{
+    connection::Connection,
+    error::RedisError,
+    options::Login,
+    statistics::{Tally, UnderWay},
+};
 
 /// How many connections may be in use at once, in each colour: as many threads as wait at the same
 /// time, and as many tasks as keep a server busy.
@@ -66,6 +70,7 @@ impl Pool {
         &self,
         address: &Arc<Address>,
         login: &Login,
+        tally: &Tally,
         careful: bool,
     ) -> Result<Lease<'_>, RedisError> {
         let permit = self.permit(colour()).await;
@@ -77,10 +82,11 @@ impl Pool {
         };
         let connection = match resting {
             Some(connection) => connection,
-            None => Connection::open(address, login).await?,
+            None => Connection::open(address, login, tally).await?,
         };
         Ok(Lease {
-            connection: Some(connection),
+            _under_way: UnderWay::new(connection.statistics()),
+            connection,
             permit,
         })
     }
@@ -202,38 +208,27 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// A connection in use. When it is dropped, the connection rests until the next use if nothing was
-/// left half done, and is ended otherwise.
+/// A connection in use. Whoever drops it without [`rest`](Self::rest) ends the connection.
 pub(crate) struct Lease<'a> {
-    connection: Option<Connection>,
+    pub(crate) connection: Connection,
     permit: Permit<'a>,
+    _under_way: UnderWay,
 }
 
-impl Deref for Lease<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect("it is taken only in drop")
-    }
-}
-
-impl DerefMut for Lease<'_> {
-    fn deref_mut(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect("it is taken only in drop")
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
-            return;
-        };
-        let pool = self.permit.pool;
+impl Lease<'_> {
+    /// Gives the connection back until the next use, or ends it if something was left half done.
+    pub(crate) fn rest(self) {
+        let Self {
+            mut connection,
+            permit,
+            ..
+        } = self;
+        let pool = permit.pool;
         if !connection.is_clean() || pool.closed.load(Ordering::Acquire) {
             return;
         }
         connection.rest();
-        let mut stock = pool.stock(self.permit.colour);
+        let mut stock = pool.stock(permit.colour);
         let address = Arc::clone(connection.address());
         let resting = stock.resting.entry(address).or_default();
         resting.push(connection);

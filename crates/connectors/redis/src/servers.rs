@@ -17,12 +17,13 @@ use crate::{
     options::{Login, Servers},
     refusal::{Reason, Refusal},
     resp::{Malformed, Value},
+    statistics::Tally,
 };
 
 /// How long a server that may be gone is waited for before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Knows the servers, and asks them who has what.
+/// Knows the servers, and asks them who has what. Nobody counts that.
 #[derive(Debug)]
 pub(crate) struct Directory {
     servers: Known,
@@ -150,7 +151,7 @@ impl Directory {
         let mut failure = None;
         for node in &nodes {
             let asked = patiently(node, async {
-                let mut connection = Connection::open(node, login).await?;
+                let mut connection = Connection::open(node, login, &Tally::new()).await?;
                 connection.expect(&[b"CLUSTER", b"SLOTS"]);
                 connection.flush().await?;
                 let answer = connection.value().await?;
@@ -179,7 +180,7 @@ async fn ask_sentinels(
     let mut failure = None;
     for sentinel in sentinels {
         let asked = patiently(sentinel, async {
-            let mut connection = Connection::open(sentinel, login).await?;
+            let mut connection = Connection::open(sentinel, login, &Tally::new()).await?;
             connection.expect(&[b"SENTINEL", b"get-master-addr-by-name", master.as_bytes()]);
             connection.flush().await?;
             match connection.value().await? {

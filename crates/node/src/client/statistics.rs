@@ -1,8 +1,6 @@
 //! What a client has done, for each node.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use proxystore_core::Config;
+use proxystore_core::{Config, Counter};
 
 /// What was done with one node.
 #[derive(Debug, Default)]
@@ -17,26 +15,6 @@ pub(crate) struct Statistics {
     pub(crate) losses: Counter,
     /// The most requests that were under way at once on one connection.
     pub(crate) most_under_way: Counter,
-}
-
-/// A number that many threads change and nothing depends on.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    pub(crate) fn raise_to(&self, value: u64) {
-        if self.value() < value {
-            self.0.fetch_max(value, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Statistics {

@@ -167,6 +167,7 @@ impl Connection {
         }
         self.start += 2;
         self.broken = false;
+        self.statistics.received_bytes.add(len as u64);
         Ok(())
     }
 

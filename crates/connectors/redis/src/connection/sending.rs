@@ -7,7 +7,6 @@ use std::{
 
 use proxystore_core::Segment;
 use proxystore_memory::Cursor;
-use proxystore_stream::StreamError;
 use twox_hash::XxHash3_64;
 
 use super::{Connection, STAGING};
@@ -68,21 +67,18 @@ impl Connection {
         let mut segments = Vec::with_capacity(object.len() + 2);
         segments.extend_from_slice(object);
         segments.push(Segment::from(tail));
-        self.send(&segments).await
+        self.send(&segments).await?;
+        let len = object.iter().map(Segment::len).sum::<usize>();
+        self.statistics.sent_bytes.add(len as u64);
+        Ok(())
     }
 
     /// Why the server has ended the connection, if it said so before.
     fn last_words(&mut self) -> Option<RedisError> {
         let mut context = Context::from_waker(Waker::noop());
         let room = &mut self.staging[self.end..];
-        match self.stream.poll_read(&mut context, room) {
-            Poll::Ready(Ok(read)) => self.end += read,
-            Poll::Ready(Err(error)) => {
-                let ended = StreamError::lost(&self.peer, error);
-                let is_lost = matches!(ended, StreamError::Lost { .. });
-                return (!is_lost).then(|| ended.into());
-            }
-            Poll::Pending => {}
+        if let Poll::Ready(Ok(read)) = self.stream.poll_read(&mut context, room) {
+            self.end += read;
         }
         match Head::parse(&self.staging[self.start..self.end]) {
             Ok(Some((Head::Error(line), _))) => Some(self.refused(line)),
@@ -131,6 +127,7 @@ impl Connection {
 
     /// Adds what is held to the commands.
     pub(crate) fn push_held(&mut self, held: &Held<'_>) {
+        self.statistics.sent_bytes.add(held.len() as u64);
         match held {
             Held::InPlace(parts) => {
                 for part in parts {
