@@ -101,21 +101,21 @@ pub(crate) struct SlabRecord<'a> {
 
 /// A segment: see `segments`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SegmentRecord<'a> {
+pub(crate) struct SegmentRecord<'a, W = AtomicU64> {
     /// Its state word.
-    pub(crate) state: &'a AtomicU64,
+    pub(crate) state: &'a W,
     /// The member that uses its memory again.
-    pub(crate) owner: &'a AtomicU64,
+    pub(crate) owner: &'a W,
     /// Bytes of the object.
-    pub(crate) len: &'a AtomicU64,
+    pub(crate) len: &'a W,
     /// Bytes of memory behind it.
-    pub(crate) capacity: &'a AtomicU64,
+    pub(crate) capacity: &'a W,
     /// Whether it is spilled, with a check of this generation's `len` and `ticket`.
-    pub(crate) details: &'a AtomicU64,
+    pub(crate) details: &'a W,
     /// The word of the deferred key that the object was put for, or zero.
-    pub(crate) ticket: &'a AtomicU64,
+    pub(crate) ticket: &'a W,
     /// When the object was put, in milliseconds since the host was started.
-    pub(crate) put: &'a AtomicU64,
+    pub(crate) put: &'a W,
 }
 
 /// The mapped control file.

@@ -29,10 +29,7 @@ mod trim;
 mod usage;
 mod view;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use proxystore_core::{Memory, Payload};
 use proxystore_limits::{self as limits, Machine};
@@ -41,11 +38,12 @@ use rustix::io::Errno;
 use self::{
     kept::{Kept, Segment},
     object::Object,
-    protocol::{Adopted, Record},
+    protocol::Adopted,
     sources::Sources,
 };
 use crate::{
     config::Options,
+    control::SegmentRecord,
     crash,
     error::ShmError,
     key::{Place, Reference},
@@ -307,7 +305,7 @@ impl Segments {
 
 /// Evicts the object of a damaged state word, if the rest of the record says that it is that one.
 fn evict_damaged(
-    record: &Record<'_, AtomicU64>,
+    record: &SegmentRecord<'_>,
     generation: u32,
     damaged: DamagedWord,
 ) -> Result<bool, ShmError> {
@@ -321,8 +319,8 @@ fn evict_damaged(
 }
 
 impl Shared {
-    fn record(&self, number: u32) -> Option<Record<'_, AtomicU64>> {
-        self.membership.control().segment(number).map(Record::from)
+    fn record(&self, number: u32) -> Option<SegmentRecord<'_>> {
+        self.membership.control().segment(number)
     }
 
     /// Keeps the segment of an object that a dead process put.
@@ -343,7 +341,7 @@ impl Shared {
     }
 
     /// Frees a segment of this process whose state nobody can read any more.
-    fn retire_damaged(&self, number: u32, record: &Record<'_, AtomicU64>) {
+    fn retire_damaged(&self, number: u32, record: &SegmentRecord<'_>) {
         if record.owner.load(Ordering::Acquire) != self.membership.id().0 {
             return;
         }

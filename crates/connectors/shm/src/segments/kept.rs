@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::protocol::Record;
 use crate::{
     control::Control,
     mapped::Mapped,
@@ -156,7 +155,6 @@ impl Kept {
             let Some(record) = control.segment(number) else {
                 continue;
             };
-            let record = Record::from(record);
             let state = record.state.load(Ordering::Acquire);
             // One that is damaged stays as it is until somebody evicts it.
             if let Ok(State {

@@ -16,8 +16,9 @@ use loom::{
     thread,
 };
 
-use super::protocol::{self, Adopted, Fields, Record, Recycled};
+use super::protocol::{self, Adopted, Fields, Recycled};
 use crate::{
+    control::SegmentRecord,
     membership::{MemberId, before_look, hold, is_held, let_go},
     word::{
         DamagedWord, Phase, State, Word,
@@ -77,9 +78,9 @@ impl Shared {
         })
     }
 
-    fn record(&self) -> Record<'_, Modelled> {
+    fn record(&self) -> SegmentRecord<'_, Modelled> {
         let [state, owner, len, capacity, details, ticket, put] = &self.words;
-        Record {
+        SegmentRecord {
             state,
             owner,
             len,

@@ -2,8 +2,8 @@
 
 use twox_hash::XxHash3_64;
 
-use super::protocol::{Fields, Record};
-use crate::{control::SegmentRecord, error::ShmError};
+use super::protocol::Fields;
+use crate::error::ShmError;
 
 /// An object as its record describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,20 +77,6 @@ impl Object {
 
 /// The bit of `details` that says that the object is spilled.
 const SPILLED: u64 = 1;
-
-impl<'a> From<SegmentRecord<'a>> for Record<'a, std::sync::atomic::AtomicU64> {
-    fn from(record: SegmentRecord<'a>) -> Self {
-        Self {
-            state: record.state,
-            owner: record.owner,
-            len: record.len,
-            capacity: record.capacity,
-            details: record.details,
-            ticket: record.ticket,
-            put: record.put,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

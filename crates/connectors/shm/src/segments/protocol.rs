@@ -15,22 +15,11 @@
 use std::sync::atomic::Ordering;
 
 use crate::{
+    control::SegmentRecord,
     membership::MemberId,
     mutants::{Mutant, is_active},
     word::{DamagedWord, Phase, State, Word},
 };
-
-/// The words of a segment's record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a, W> {
-    pub(crate) state: &'a W,
-    pub(crate) owner: &'a W,
-    pub(crate) len: &'a W,
-    pub(crate) capacity: &'a W,
-    pub(crate) details: &'a W,
-    pub(crate) ticket: &'a W,
-    pub(crate) put: &'a W,
-}
 
 /// What a record says of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +65,7 @@ pub(crate) enum Adopted {
 /// [`try_recycle`]: either the recycler sees the pin, or the state that is loaded after it is one
 /// that says that the object is gone.
 pub(crate) fn view<W: Word, P, T, E: From<DamagedWord>>(
-    record: &Record<'_, W>,
+    record: &SegmentRecord<'_, W>,
     generation: u32,
     pin: impl FnOnce() -> Result<P, E>,
     look: impl FnOnce(&Fields) -> Result<T, E>,
@@ -122,7 +111,7 @@ pub(crate) fn evict<W: Word>(state: &W, generation: u32) -> Result<bool, Damaged
 ///
 /// `is_pinned` is ordered after whatever comes before it.
 pub(crate) fn try_recycle<W: Word>(
-    record: &Record<'_, W>,
+    record: &SegmentRecord<'_, W>,
     owner: MemberId,
     generation: u32,
     is_pinned: impl FnOnce() -> bool,
@@ -152,7 +141,7 @@ pub(crate) fn try_recycle<W: Word>(
 
 /// Begins to write into a record that has nothing behind it; the generation, unless somebody else
 /// is faster or the record has had its last.
-pub(crate) fn take_absent<W: Word>(record: &Record<'_, W>, owner: MemberId) -> Option<u32> {
+pub(crate) fn take_absent<W: Word>(record: &SegmentRecord<'_, W>, owner: MemberId) -> Option<u32> {
     let nobody = MemberId::NOBODY;
     if record.owner.load(Ordering::Acquire) != nobody.0 || !claim(record.owner, nobody, owner) {
         return None;
@@ -176,7 +165,7 @@ pub(crate) fn take_absent<W: Word>(record: &Record<'_, W>, owner: MemberId) -> O
 }
 
 /// Makes what was written be an object.
-pub(crate) fn publish<W: Word>(record: &Record<'_, W>, generation: u32, fields: &Fields) {
+pub(crate) fn publish<W: Word>(record: &SegmentRecord<'_, W>, generation: u32, fields: &Fields) {
     // Against the one in `fields`: who reads one of these sees the state that was there before
     // them, at least.
     W::fence(Ordering::Release);
@@ -191,7 +180,7 @@ pub(crate) fn publish<W: Word>(record: &Record<'_, W>, generation: u32, fields: 
 
 /// What the record says of the object of this generation; none if it is not there.
 pub(crate) fn fields<W: Word>(
-    record: &Record<'_, W>,
+    record: &SegmentRecord<'_, W>,
     generation: u32,
 ) -> Result<Option<Fields>, DamagedWord> {
     if !is_live(record.state, generation)? {
@@ -203,7 +192,7 @@ pub(crate) fn fields<W: Word>(
 }
 
 /// What the record says of the object in it, if that is looked at again afterwards.
-pub(crate) fn load_fields<W: Word>(record: &Record<'_, W>) -> Fields {
+pub(crate) fn load_fields<W: Word>(record: &SegmentRecord<'_, W>) -> Fields {
     Fields {
         len: record.len.load(Ordering::Relaxed),
         capacity: record.capacity.load(Ordering::Relaxed),
@@ -215,7 +204,7 @@ pub(crate) fn load_fields<W: Word>(record: &Record<'_, W>) -> Fields {
 
 /// Says that there is nothing behind a record any more, which only its owner does, after it has
 /// removed the file. The generation stays, for the next one to be larger.
-pub(crate) fn free<W: Word>(record: &Record<'_, W>, generation: u32) {
+pub(crate) fn free<W: Word>(record: &SegmentRecord<'_, W>, generation: u32) {
     let absent = State::new(generation, Phase::Absent).to_word();
     record.state.store(absent, Ordering::Release);
     record.owner.store(MemberId::NOBODY.0, Ordering::Release);
@@ -226,7 +215,7 @@ pub(crate) fn free<W: Word>(record: &Record<'_, W>, generation: u32) {
 ///
 /// Whoever dies in here is as dead as the one before, and adopted likewise.
 pub(crate) fn adopt<W: Word, E>(
-    record: &Record<'_, W>,
+    record: &SegmentRecord<'_, W>,
     dead: MemberId,
     owner: MemberId,
     remove: impl FnOnce() -> Result<(), E>,

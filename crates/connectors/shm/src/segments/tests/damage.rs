@@ -1,6 +1,6 @@
 //! What becomes of objects whose records or files somebody has damaged.
 
-use std::{fs::OpenOptions, os::unix::fs::symlink};
+use std::{fs::OpenOptions, os::unix::fs::symlink, sync::atomic::AtomicU64};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! Producers that use memory again as soon as they may, against consumers that look at it.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::*;
 use crate::testing::{again, check, role};
