@@ -7,6 +7,8 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use rustix::fs::FlockOperation;
@@ -14,11 +16,18 @@ use rustix::fs::FlockOperation;
 /// Bytes of the longest description of a node.
 const LONGEST: u64 = 1 << 10;
 
+/// Bytes of the longest path of a Unix socket, without the zero at its end.
+const LONGEST_SOCKET: usize = 107;
+
+/// How often somebody who has the lock of a node that has ended is looked at again, and after how
+/// long: whoever only looks has it for a moment.
+const LOOKS: (usize, Duration) = (20, Duration::from_millis(5));
+
 /// What stands for a process that is a node and nothing else.
 const DAEMON: &str = "daemon";
 
 /// The directory of this user's sockets, for this user only: in `$XDG_RUNTIME_DIR`, or in `/tmp`
-/// where there is none. It is made if it is not there.
+/// where there is none or its path is too long for a socket's. It is made if it is not there.
 ///
 /// # Errors
 ///
@@ -28,10 +37,10 @@ pub fn directory() -> io::Result<PathBuf> {
     let given = env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute() && path.is_dir());
-    let directory = match given {
-        Some(given) => given.join("proxystore"),
-        None => PathBuf::from(format!("/tmp/proxystore-{user}")),
-    };
+    let directory = given
+        .map(|given| given.join("proxystore"))
+        .filter(|directory| has_room(directory))
+        .unwrap_or_else(|| PathBuf::from(format!("/tmp/proxystore-{user}")));
     match fs::DirBuilder::new().mode(0o700).create(&directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -52,13 +61,26 @@ pub fn directory() -> io::Result<PathBuf> {
     Ok(directory)
 }
 
+/// Whether the paths of sockets in a directory are not too long.
+fn has_room(directory: &Path) -> bool {
+    socket_in(directory, u16::MAX).as_os_str().len() <= LONGEST_SOCKET
+}
+
 /// The Unix socket of this user's node on a port of this host. It need not be there.
 ///
 /// # Errors
 ///
 /// As [`directory`].
 pub fn socket(port: u16) -> io::Result<PathBuf> {
-    Ok(directory()?.join(format!("node-{port}.sock")))
+    Ok(socket_in(&directory()?, port))
+}
+
+fn socket_in(directory: &Path, port: u16) -> PathBuf {
+    directory.join(format!("node-{port}.sock"))
+}
+
+fn lock_in(directory: &Path, port: u16) -> PathBuf {
+    directory.join(format!("node-{port}.lock"))
 }
 
 /// The right to be the node of this user on a port of this host: one process has it at a time, and
@@ -91,7 +113,7 @@ impl Claim {
     }
 
     fn take_in(directory: &Path, port: u16) -> io::Result<Result<Self, Owner>> {
-        let path = directory.join(format!("node-{port}.lock"));
+        let path = lock_in(directory, port);
         let file = loop {
             let mut file = fs::OpenOptions::new()
                 .read(true)
@@ -110,7 +132,7 @@ impl Claim {
         };
         let claim = Self {
             file,
-            socket: directory.join(format!("node-{port}.sock")),
+            socket: socket_in(directory, port),
         };
         claim.tell("", false)?;
         // Whoever had the claim before left it if it was killed.
@@ -143,6 +165,18 @@ impl Claim {
     /// Removes the socket's name. Clients that are connected stay so.
     pub(crate) fn remove_socket(&self) -> io::Result<()> {
         remove(&self.socket)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Others who have the lock for a moment, to look, must not be taken for this process. Programs
+        // that it starts just now have copies of the file, and with them the lock unless it is undone.
+        let told = self.file.set_len(0);
+        let undone = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+        if let Err(error) = told.and(undone.map_err(io::Error::from)) {
+            tracing::debug!(%error, "a node's claim cannot be given up");
+        }
     }
 }
 
@@ -196,16 +230,30 @@ impl Owner {
     ///
     /// As [`directory`], and if the file that stands for the claim cannot be read.
     pub fn of(port: u16) -> io::Result<Option<Self>> {
-        let path = directory()?.join(format!("node-{port}.lock"));
-        let mut file = match fs::File::open(path) {
+        Self::of_in(&directory()?, port)
+    }
+
+    fn of_in(directory: &Path, port: u16) -> io::Result<Option<Self>> {
+        let mut file = match fs::File::open(lock_in(directory, port)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(None),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Some(Self::read(&mut file))),
-            Err(error) => Err(error.into()),
+        let (looks, pause) = LOOKS;
+        let mut look = 1;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => return Ok(None),
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(error.into()),
+            }
+            file.rewind()?;
+            let owner = Self::read(&mut file);
+            if owner.is_alive() || look == looks {
+                return Ok(Some(owner));
+            }
+            thread::sleep(pause);
+            look += 1;
         }
     }
 
@@ -253,10 +301,40 @@ mod tests {
         claim.tell("h", false).expect("room");
         assert_eq!(take().expect_err("it is taken").address, "h");
         drop(claim);
-        // A program that another test starts has a copy of the file until it runs.
-        while take().is_err() {
-            std::thread::yield_now();
-        }
+        take().expect("nobody has it");
+    }
+
+    #[test]
+    fn whoever_looks_at_what_has_ended_is_no_node() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path();
+        let claim = Claim::take_in(path, 1).expect("room").expect("no owner");
+        claim.tell("127.0.0.1:1", false).expect("room");
+        let of = || Owner::of_in(path, 1).expect("it can be seen");
+        assert_eq!(of().expect("a node").address, "127.0.0.1:1");
+        drop(claim);
+        let looking = fs::File::open(lock_in(path, 1)).expect("it stays");
+        rustix::fs::flock(&looking, FlockOperation::LockExclusive).expect("a lock");
+        let owner = Claim::take_in(path, 1).expect("room").expect_err("a lock");
+        assert_eq!((owner.process, owner.address.as_str()), (0, ""));
+        thread::scope(|scope| {
+            let running = scope.spawn(of);
+            drop(looking);
+            // Neither does it wait for ever, nor is this process still the node.
+            let owner = running.join().expect("no panic");
+            assert!(owner.is_none_or(|owner| !owner.is_alive()));
+        });
+    }
+
+    #[test]
+    fn sockets_are_where_their_paths_are_short() {
+        let long = PathBuf::from("/tmp").join("x".repeat(87));
+        assert!(!has_room(&long));
+        let short = PathBuf::from("/tmp").join("x".repeat(86));
+        assert!(has_room(&short));
+        std::os::unix::net::SocketAddr::from_pathname(socket_in(&short, u16::MAX)).expect("short");
+        std::os::unix::net::SocketAddr::from_pathname(socket_in(&long, u16::MAX))
+            .expect_err("long");
     }
 
     #[test]
