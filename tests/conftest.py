@@ -42,8 +42,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.fixture
 def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home, and beside it a place for the sockets of nodes, of this test alone."""
-    # The path of a Unix socket must be short.
-    with tempfile.TemporaryDirectory(prefix='px-', ignore_cleanup_errors=True) as directory:
+    # The path of a Unix socket must be short, whatever `TMPDIR` is.
+    with tempfile.TemporaryDirectory('', 'px-', '/tmp', ignore_cleanup_errors=True) as directory:
         home = Path(directory, 'home')
         monkeypatch.setenv('PROXYSTORE_HOME', str(home))
         monkeypatch.setenv('XDG_RUNTIME_DIR', directory)

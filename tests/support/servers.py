@@ -14,7 +14,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -103,7 +105,10 @@ class RedisServer:
         self.tls = tls
         self.cluster = cluster
         self.options = options or {}
-        self.socket_path = str(directory / 'socket')
+        # The path of a Unix socket must be short, which a test's need not be.
+        sockets = tempfile.mkdtemp('', 'px-', '/tmp')
+        weakref.finalize(self, shutil.rmtree, sockets, ignore_errors=True)
+        self.socket_path = f'{sockets}/socket'
         self.log = ''
         self._binary = BINARIES[kind]()
         self._process: subprocess.Popen[bytes] | None = None

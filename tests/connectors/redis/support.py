@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import redis
@@ -17,6 +15,7 @@ from tests.support.servers import PASSWORD, RedisCluster, RedisServer, Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PREFIX = 'objects:'
 #: Cases that stop servers or cut connections, which the native suite does.
@@ -133,16 +132,9 @@ class RedisSubject(ServedSubject):
     """The connector over a server of its own."""
 
     def __init__(self, directory: Path) -> None:
-        # The path of a test may be too long for a Unix socket.
-        place = tempfile.TemporaryDirectory(prefix='proxystore-')
-        server = RedisServer(Path(place.name) / 'redis')
-        weakref.finalize(self, _end, server, place)
+        server = RedisServer(directory / 'redis')
+        weakref.finalize(self, server.stop)
         super().__init__(server, server.address)
-
-
-def _end(server: RedisServer, place: tempfile.TemporaryDirectory[str]) -> None:
-    server.stop()
-    place.cleanup()
 
 
 def _has(client: redis.Redis, key: str) -> bool:

@@ -27,7 +27,7 @@ impl Watched {
         while replica.info("master_link_status")? != "up" {
             thread::yield_now();
         }
-        let directory = tempfile::TempDir::new()?;
+        let directory = tempfile::TempDir::new_in("/tmp")?;
         let file = directory.path().join("sentinel.conf");
         let lines = [
             format!("sentinel monitor {MASTER} 127.0.0.1 {port} 1"),

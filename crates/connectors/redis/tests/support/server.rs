@@ -34,7 +34,8 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server with these options of its own besides those of all tests.
     pub(crate) fn start(options: &[&str]) -> Checked<Self> {
-        Self::start_in(TempDir::new()?, &[], options)
+        // The path of a Unix socket must be short, whatever `TMPDIR` is.
+        Self::start_in(TempDir::new_in("/tmp")?, &[], options)
     }
 
     /// Starts a sentinel, which keeps what it learns in its file.
