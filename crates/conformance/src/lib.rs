@@ -44,12 +44,14 @@
 //! * [`case`]: [`Case`], [`Outcome`], [`Failure`].
 //! * [`fixture`]: [`Fixture`] and what it can be asked for.
 //! * [`cases`]: [`CASES`], the table; its modules hold the cases by topic.
+//! * [`program`]: what tests need that start their own program again to be another process.
 
 #![forbid(unsafe_code)]
 
 pub mod case;
 pub mod cases;
 pub mod fixture;
+pub mod program;
 
 pub use self::{
     case::{Case, Failure, Outcome, Report, check, run},

@@ -14,18 +14,21 @@ use std::{
     sync::Arc,
 };
 
-use proxystore_conformance::{CASES, Damage, Elsewhere, Fixture, Outcome, check};
+use proxystore_conformance::{
+    CASES, Damage, Elsewhere, Fixture, Outcome, check,
+    program::{self, now, role, start},
+};
 use proxystore_core::{
     Config, Connector, Deadline, Error, ErrorKind, Factory, Field, Key, Result, Value,
 };
 use proxystore_file::FACTORY;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::support::{directories, now, role, start};
+use crate::support::directories;
 
 fn main() -> ExitCode {
     match role().as_deref() {
-        None => support::main(&[
+        None => program::main(&[
             ("the_file_connector_conforms", || {
                 let shell = "trap '' XFSZ; exec \"$0\"";
                 let mut command = Command::new("sh");
@@ -45,13 +48,13 @@ fn main() -> ExitCode {
                 }
             }),
         ]),
-        Some("conform") => support::main(&[("conform", conform)]),
-        Some("get") => support::main(&[("get", get)]),
+        Some("conform") => program::main(&[("conform", conform)]),
+        Some("get") => program::main(&[("get", get)]),
         Some(other) => panic!("{other} is no role"),
     }
 }
 
-fn conform() -> support::Checked {
+fn conform() -> program::Checked {
     for directory in directories()? {
         // What needs a fork is tried from Python, whose processes fork.
         check(
@@ -64,7 +67,7 @@ fn conform() -> support::Checked {
 }
 
 /// Gets the object that the environment names and writes it to a file.
-fn get() -> support::Checked {
+fn get() -> program::Checked {
     let directory = env::var("FILE_TEST_DIRECTORY")?;
     let connector = FACTORY.open(&Config::new().with("store_dir", directory))?;
     let key = Key::text(env::var("FILE_TEST_KEY")?);

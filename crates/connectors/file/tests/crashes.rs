@@ -11,19 +11,20 @@ use std::{
     sync::Arc,
 };
 
+use proxystore_conformance::program::{self, Checked, ROLE, now, role, start, this_program};
 use proxystore_core::{
     CloseOptions, Config, Connector, Deadline, ErrorKind, Factory, Key, Payload, Result, Segment,
 };
 use proxystore_file::FACTORY;
 
-use crate::support::{Checked, directories, directory_on_disk, now, role, this_program};
+use crate::support::{directories, directory_on_disk};
 
 const DIRECTORY: &str = "FILE_TEST_DIRECTORY";
 const KEY: &str = "FILE_TEST_KEY";
 
 fn main() -> ExitCode {
     match role().as_deref() {
-        None => support::main(&[
+        None => program::main(&[
             ("a_killed_put_leaves_no_half_object", killed_put),
             ("a_killed_set_leaves_one_object_or_the_other", killed_set),
             (
@@ -32,9 +33,9 @@ fn main() -> ExitCode {
             ),
             ("a_full_disk_keeps_nothing_of_what_it_refuses", full_disk),
         ]),
-        Some("put") => support::main(&[("put", put_for_ever)]),
-        Some("set") => support::main(&[("set", set_for_ever)]),
-        Some("fill") => support::main(&[("fill", fill)]),
+        Some("put") => program::main(&[("put", put_for_ever)]),
+        Some("set") => program::main(&[("set", set_for_ever)]),
+        Some("fill") => program::main(&[("fill", fill)]),
         Some(other) => panic!("{other} is no role"),
     }
 }
@@ -164,7 +165,7 @@ fn full_disk() -> Checked {
         command.env(DIRECTORY, parent.path().join("objects"));
         command
     };
-    let can_mount = shell(mount).env("FILE_TEST_ROLE", "nothing").output();
+    let can_mount = shell(mount).env(ROLE, "nothing").output();
     // In the role that there is none of, the program fails after the mount.
     let can_mount = can_mount
         .is_ok_and(|output| String::from_utf8_lossy(&output.stderr).contains("nothing is no role"));
@@ -176,7 +177,7 @@ fn full_disk() -> Checked {
             "limit on sizes"
         }
     );
-    support::start(&mut shell(if can_mount { mount } else { limit }), "fill")
+    start(&mut shell(if can_mount { mount } else { limit }), "fill")
 }
 
 fn fill() -> Checked {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proxystore_conformance::program::now;
 use proxystore_core::{
     CloseOptions, Config, Connector, Deadline, Error, ErrorKind, Factory, Key, Memory, Payload,
     Result, Segment, Value, When,
@@ -23,7 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 use twox_hash::XxHash3_64;
 
-use crate::support::{directories, directory_in_memory, directory_on_disk, now};
+use crate::support::{directories, directory_in_memory, directory_on_disk};
 
 const NAME: &str = "977218f4-d6ac-460a-85a8-99950957b5dc";
 const LARGE: usize = 2_000_000;

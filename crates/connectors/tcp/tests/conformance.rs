@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use proxystore_conformance::{CASES, Elsewhere, Fixture, Outcome, check};
+use proxystore_conformance::{CASES, Elsewhere, Fixture, Outcome, check, program::now};
 use proxystore_core::{
     Config, Connector, Deadline, Error, ErrorKind, Factory, Field, Key, Payload, Result, Segment,
     Value,
@@ -21,7 +21,6 @@ use proxystore_node::{
     Node, NodeOptions,
     client::{Client, Credentials, NodeAddress, Settings},
 };
-use proxystore_runtime::{Stopped, drive};
 use proxystore_stream::{Address, Secret};
 use proxystore_tcp::FACTORY;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitOptions};
@@ -126,14 +125,6 @@ fn get() -> Checked {
         fs::write(variable("OUTPUT")?, memory.to_vec())?;
     }
     Ok(())
-}
-
-fn now<T>(operation: proxystore_core::Operation<'_, Result<T>>) -> Result<T> {
-    let wait = || Ok::<(), std::convert::Infallible>(());
-    drive(operation, Deadline::never(), wait).map_err(|stopped| match stopped {
-        Stopped::Failed(error) => error,
-        Stopped::Interrupted(never) => match never {},
-    })
 }
 
 /// How connectors reach the node.

@@ -1,12 +1,12 @@
 //! A connector, used as a program would.
 
-use std::{convert::Infallible, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
+pub(crate) use proxystore_conformance::program::now;
 use proxystore_core::{
-    CloseOptions, Config, Connector, Deadline, Factory, Field, Key, Memory, Operation, Payload,
-    Result, Seal, Segment,
+    CloseOptions, Config, Connector, Deadline, Factory, Field, Key, Memory, Payload, Result, Seal,
+    Segment,
 };
-use proxystore_runtime::{Stopped, drive};
 use proxystore_shm::FACTORY;
 use twox_hash::XxHash3_64;
 
@@ -132,13 +132,4 @@ pub(crate) fn words(key: &Key) -> Checked<[u64; 2]> {
 pub(crate) fn key([id, word]: [u64; 2]) -> Key {
     let [id, word] = [id.cast_signed(), word.cast_signed()];
     Key::new([Field::Integer(id), Field::Integer(word)])
-}
-
-/// Carries an operation out.
-pub(crate) fn now<T>(operation: Operation<'_, Result<T>>) -> Result<T> {
-    let result = drive(operation, Deadline::never(), || Ok::<(), Infallible>(()));
-    result.map_err(|stopped| match stopped {
-        Stopped::Failed(error) => error,
-        Stopped::Interrupted(never) => match never {},
-    })
 }
