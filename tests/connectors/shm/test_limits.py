@@ -60,7 +60,7 @@ class TestRoom:
 
     def test_descriptors_are_not_leaked(self, connector: ShmConnector) -> None:
         before = len(os.listdir('/proc/self/fd'))
-        views = [connector.get(connector.put(bytes(LARGE))) for _ in range(20)]
+        views = [connector.get(connector.put(bytes(LARGE))) for _ in range(10)]
         assert len(os.listdir('/proc/self/fd')) == before
         del views
 
@@ -71,9 +71,9 @@ import resource, sys
 from proxystore.connectors.exceptions import ConnectorError
 from proxystore.connectors.shm import ShmConnector
 connector = ShmConnector(directory=sys.argv[1])
-key = connector.put(bytes(100_000_000))
+key = connector.put(bytes(40_000_000))
 used = int(open('/proc/self/statm').read().split()[0]) * 4096
-resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 20_000_000, resource.RLIM_INFINITY))
 try:
     connector.get(key)
 except (ConnectorError, MemoryError) as error:

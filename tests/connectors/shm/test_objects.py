@@ -53,7 +53,7 @@ class TestKeys:
         for size in (100, LARGE):
             stale = connector.put(b'a' * size)
             connector.evict(stale)
-            later = [connector.put(b'b' * size) for _ in range(20)]
+            later = [connector.put(b'b' * size) for _ in range(10)]
             assert connector.get(stale) is None
             assert not connector.exists(stale)
             connector.evict(stale)
