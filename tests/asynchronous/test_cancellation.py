@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from proxystore.connectors._asyncio import start
+from proxystore.connectors.exceptions import ConnectorKeyError
 from proxystore.connectors.file import FileConnector
 from proxystore.connectors.redis import RedisConnector, RedisKey
 from proxystore.connectors.shm import ShmConnector
+from proxystore.connectors.tcp import TCPConnector
 from tests.asynchronous.support import PATIENCE, GatedConnector, own_namespace
 from tests.support.leaks import no_leaked_descriptors
 
@@ -82,6 +84,50 @@ def test_cancelling_before_the_end_of_the_turn_sends_nothing(run, silent) -> Non
         assert await is_released(buffer)
         connector.close()
         assert not silent.received.acquire(blocking=False)
+
+    run(main())
+
+
+@pytest.mark.parametrize('turns', [0, 1, 2])
+def test_gets_that_go_together_are_cancelled_one_by_one(run, turns) -> None:
+    async def main() -> None:
+        with TCPConnector(port=0) as connector:
+            objects = [bytes([number]) * number for number in range(200)]
+            keys = connector.put_batch(objects)
+            gets = [connector.aget(key) for key in keys]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            cancelled = [get.cancel() for get in gets[::3]]
+            outcomes = await asyncio.gather(*gets, return_exceptions=True)
+            for number, outcome in enumerate(outcomes):
+                if number % 3 == 0 and cancelled[number // 3]:
+                    assert isinstance(outcome, asyncio.CancelledError)
+                else:
+                    assert outcome == objects[number]
+            assert turns > 0 or all(cancelled)
+
+    run(main())
+
+
+def test_each_of_the_gets_that_go_together_fails_for_itself(run) -> None:
+    async def main() -> None:
+        with TCPConnector(port=0) as connector:
+            key = connector.put(b'x')
+            large = connector.put(bytes(LARGE))
+            wrong = key._replace(object_id='no number')
+            keys = [key, wrong, large]
+            got, refused, whole = await asyncio.gather(
+                *[connector.aget(key) for key in keys], return_exceptions=True
+            )
+            assert got == b'x'
+            assert isinstance(refused, ConnectorKeyError)
+            assert len(whole) == LARGE
+            absent = key._replace(object_id='0' * 32)
+            assert await asyncio.gather(*map(connector.aget, [absent, large, key])) == [
+                None,
+                whole,
+                b'x',
+            ]
 
     run(main())
 

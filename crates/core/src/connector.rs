@@ -159,6 +159,22 @@ pub trait Connector: fmt::Debug + Send + Sync + 'static {
         })
     }
 
+    /// Gets objects for callers that know nothing of each other, and tells each of its own as soon as
+    /// it is there. None if that is no cheaper than a [`get`](Self::get) for each.
+    ///
+    /// # Behavior
+    ///
+    /// * Every caller that does not give up is told once, what `get` would have given it.
+    fn get_each<'a>(
+        &'a self,
+        keys: &'a [Key],
+        callers: &'a dyn Callers,
+        deadline: Deadline,
+    ) -> Option<Operation<'a, ()>> {
+        let _ = (keys, callers, deadline);
+        None
+    }
+
     /// A key for an object that is to come, if the connector is deferrable.
     ///
     /// # Behavior
@@ -199,6 +215,16 @@ pub trait Connector: fmt::Debug + Send + Sync + 'static {
     ///   its options or `options` say so.
     /// * Dropping a connector closes it without removing any object.
     fn close(&self, options: CloseOptions, deadline: Deadline) -> Operation<'_, Result<()>>;
+}
+
+/// Those who wait for the objects of one [`Connector::get_each`], by the indices of their keys.
+pub trait Callers: Send + Sync {
+    /// Tells callers what [`Connector::get`] would have given them.
+    fn tell(&self, got: Vec<(usize, Result<Option<Memory>>)>);
+
+    /// Those who have given up since this was last asked, and need not be told anything. Whoever
+    /// gives up wakes the operation.
+    fn given_up(&self) -> Vec<usize>;
 }
 
 /// How to close a connector.

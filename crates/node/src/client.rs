@@ -12,11 +12,13 @@
 //!   `reading` and `writing`: how it is turned.
 //! * `requests`: what operations come down to; `exchange`: how each takes part in a connection;
 //!   `work` and `upload`: what it does there.
+//! * `each`: gets for callers that know nothing of each other, on one connection.
 //! * `unsettled`: what is to be removed after a connection was lost, or a put was given up.
 //! * `statistics`, `error`.
 
 mod connection;
 mod dial;
+mod each;
 mod error;
 mod exchange;
 mod lane;
@@ -33,12 +35,13 @@ mod writing;
 
 use std::{future::Future, time::Instant};
 
-use proxystore_core::{Config, Deadline, Error, Memory, Payload, Result};
+use proxystore_core::{Config, Deadline, Error, Memory, Payload, Result, connector::Callers};
 use proxystore_runtime::{allowance, timeout};
 pub use proxystore_wire::{ObjectKey, message::Mode};
 
 pub use self::settings::{Credentials, NodeAddress, Settings};
 use self::{
+    each::Each,
     error::ClientError,
     peers::{Peer, Peers, Purpose},
     requests::{
@@ -233,6 +236,27 @@ impl Client {
             .collect()
     }
 
+    /// Gets objects of one node for callers that know nothing of each other, and tells each of its
+    /// own, with an error that names the peer.
+    pub async fn get_each(
+        &self,
+        node: &NodeAddress,
+        keys: &[ObjectKey],
+        callers: &dyn Callers,
+        deadline: Deadline,
+    ) {
+        let peer = self.peers.peer(node);
+        let time = Time::until(deadline);
+        let mut each = Each::new(&peer, keys, callers);
+        let mut done = self.in_time(time, 0, each.get(Purpose::Small)).await;
+        if done.is_ok()
+            && let Some(bytes) = each.turn_to_large()
+        {
+            done = self.in_time(time, bytes, each.get(Purpose::Bulk)).await;
+        }
+        each.end(done);
+    }
+
     /// What a node reports about itself.
     ///
     /// # Errors
@@ -292,15 +316,25 @@ impl Client {
         bytes: u64,
         operation: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T> {
+        let done = self.in_time(time, bytes, operation).await;
+        peer.statistics.operations.add(1);
+        done.map_err(|error| {
+            peer.statistics.failures.add(1);
+            error.of(&peer.name)
+        })
+    }
+
+    async fn in_time<T>(
+        &self,
+        time: Time,
+        bytes: u64,
+        operation: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
         let left = self.peers.settings().timeout;
         let left = left.saturating_sub(time.begun.elapsed());
         let deadline = allowance(time.deadline, left, bytes);
         let done = timeout(deadline, in_this_process(operation)).await;
-        peer.statistics.operations.add(1);
-        done.unwrap_or(Err(ClientError::TimedOut)).map_err(|error| {
-            peer.statistics.failures.add(1);
-            error.of(&peer.name)
-        })
+        done.unwrap_or(Err(ClientError::TimedOut))
     }
 
     async fn run_batch<T>(

@@ -14,9 +14,9 @@ use std::{
 
 use proxystore_core::{Error, ErrorKind, Result};
 use proxystore_fork::PerProcess;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 
-pub use tokio::task::AbortHandle;
+pub use tokio::{runtime::Handle, task::AbortHandle};
 
 /// Threads that turn sockets and run tasks. Tasks hand bytes on and compute nothing.
 const WORKERS: usize = 2;

@@ -7,7 +7,7 @@ use std::sync::{
 
 use proxystore_core::{
     Capabilities, CloseOptions, Config, Connector, Deadline, Error, Factory, Key, Memory,
-    Operation, Payload, Result,
+    Operation, Payload, Result, connector::Callers,
 };
 use proxystore_node::client::{Client, Mode, NodeAddress, ObjectKey};
 
@@ -240,6 +240,30 @@ impl Connector for TcpConnector {
         })
     }
 
+    fn get_each<'a>(
+        &'a self,
+        keys: &'a [Key],
+        callers: &'a dyn Callers,
+        deadline: Deadline,
+    ) -> Option<Operation<'a, ()>> {
+        let mut objects = Vec::with_capacity(keys.len());
+        let mut one: Option<NodeAddress> = None;
+        for key in keys {
+            // What is wrong with a key, or with another node, is for its own caller alone.
+            let name = self.name(key).ok()?;
+            if *one.get_or_insert_with(|| name.node.clone()) != name.node {
+                return None;
+            }
+            objects.push(name.object);
+        }
+        let node = one?;
+        Some(Operation::pending(async move {
+            let callers = Named { callers, keys };
+            let got = self.client.get_each(&node, &objects, &callers, deadline);
+            got.await;
+        }))
+    }
+
     fn new_key(&self) -> Result<Key> {
         let name = self.new_name();
         let key = name.map(|name| Key::from(&name));
@@ -271,6 +295,28 @@ impl Connector for TcpConnector {
             let closed = self.close_now(options, deadline).await;
             closed.map_err(|error| error.with_operation("close"))
         })
+    }
+}
+
+/// Callers whose errors name their keys.
+struct Named<'a> {
+    callers: &'a dyn Callers,
+    keys: &'a [Key],
+}
+
+impl Callers for Named<'_> {
+    fn tell(&self, mut got: Vec<(usize, Result<Option<Memory>>)>) {
+        for (index, object) in &mut got {
+            if object.is_err() {
+                let failed = std::mem::replace(object, Ok(None));
+                *object = failed.map_err(told_of("get", &self.keys[*index]));
+            }
+        }
+        self.callers.tell(got);
+    }
+
+    fn given_up(&self) -> Vec<usize> {
+        self.callers.given_up()
     }
 }
 

@@ -199,6 +199,20 @@ impl Waiters {
         streams
     }
 
+    /// Gives one request of this waiter up; false if it is over already.
+    pub(crate) fn withdraw(&mut self, id: WaiterId, index: usize, stream: StreamId) -> bool {
+        let request = self.requests.get_mut(place(stream));
+        let is_own = |request: &mut Request| request.waiter == id && request.index == index;
+        if request
+            .and_then(|request| request.take_if(is_own))
+            .is_none()
+        {
+            return false;
+        }
+        self.waiter(id).outstanding -= 1;
+        true
+    }
+
     /// The place for the object that a request asked for, if somebody still wants it.
     pub(crate) fn body(&mut self, stream: StreamId) -> Option<&mut Option<Box<Body>>> {
         let request = self.requests.get_mut(place(stream))?.as_mut()?;

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The most requests of one operation that are under way at once.
-const UNDER_WAY: usize = 1024;
+pub(super) const UNDER_WAY: usize = 1024;
 
 /// Requests that are a frame each, begun in order as far as the connection takes them.
 pub(super) struct Requests<F> {
@@ -170,7 +170,7 @@ impl<'a> Work<'a> for Put<'a, '_> {
 }
 
 /// Notes a request that was asked for; false if it has to wait.
-fn begin(
+pub(super) fn begin(
     state: &mut State,
     id: WaiterId,
     index: usize,

@@ -1,5 +1,6 @@
 //! A client and a node, over real sockets.
 
+mod each;
 mod support;
 
 use std::{

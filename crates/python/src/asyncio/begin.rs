@@ -13,7 +13,7 @@ use pyo3::{
 
 use super::{
     bridge::Bridge,
-    job::Work,
+    job::{Asked, Work},
     request::{Done, Request},
 };
 use crate::{buffer, door, errors};
@@ -56,7 +56,15 @@ impl Pace {
         }
     }
 
-    /// How the request is carried out if it is not instant.
+    /// How a loop asks for a request that is not instant.
+    fn ask(self, connector: &Arc<dyn Connector>, request: Request) -> Asked {
+        match request {
+            Request::Get(key) if self == Self::Remote => Asked::Get(Arc::clone(connector), key),
+            request => Asked::Alone(self.work(connector, request)),
+        }
+    }
+
+    /// How the request is carried out by itself if it is not instant.
     pub(super) fn work(self, connector: &Arc<dyn Connector>, request: Request) -> Work {
         let connector = Arc::clone(connector);
         if self == Self::Remote {
@@ -109,8 +117,8 @@ pub(crate) fn begin<'py>(
     let done = match pace.at_once(py, connector, request) {
         Ok(done) => done?,
         Err(request) => {
-            let work = pace.work(connector, request);
-            return Bridge::of(&event_loop)?.submit(&event_loop, key_type, work);
+            let asked = pace.ask(connector, request);
+            return Bridge::of(&event_loop)?.submit(&event_loop, key_type, asked);
         }
     };
     settled(&event_loop, into_python(py, done, key_type))

@@ -22,7 +22,7 @@ use pyo3::{
 
 use super::{
     begin::into_python,
-    job::{Job, Switch, Ticket, Work, hand_over},
+    job::{Asked, Job, Switch, Ticket, hand_over},
     mailbox::{Arrival, Mailbox, Place},
 };
 use crate::{buffer, errors};
@@ -127,7 +127,7 @@ impl Bridge {
         self: &Arc<Self>,
         event_loop: &Bound<'py, PyAny>,
         key_type: &Bound<'py, PyType>,
-        work: Work,
+        asked: Asked,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = event_loop.py();
         // Told its loop, it does not look for it.
@@ -146,7 +146,7 @@ impl Bridge {
         state.under_way.insert(address, entry);
         let ticket = Ticket::new(Arc::downgrade(&self.mailbox), Place { address, serial });
         state.jobs.push(Job {
-            work,
+            asked,
             ticket,
             switch,
         });

@@ -16,7 +16,7 @@ use pyo3::{
 use super::{
     begin::{Pace, into_python, running_loop, settled},
     bridge::Bridge,
-    job::{Switch, Work},
+    job::{Asked, Switch, Work},
     request::{Done, Outcome, Request},
 };
 use crate::{door, errors};
@@ -114,7 +114,8 @@ impl PyFetch {
                 held: Vec::new(),
             }
         }));
-        Bridge::of(&event_loop)?.submit(&event_loop, self.key_type.bind(py), work)
+        let key_type = self.key_type.bind(py);
+        Bridge::of(&event_loop)?.submit(&event_loop, key_type, Asked::Alone(work))
     }
 }
 

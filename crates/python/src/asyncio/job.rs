@@ -7,13 +7,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use proxystore::{Error, ErrorKind};
+use proxystore::{Connector, Error, ErrorKind, Key};
 use proxystore_runtime::shared::{AbortHandle, handle};
 use pyo3::Python;
 
 use super::{
+    begin::Pace,
     mailbox::{Arrival, Mailbox, Place},
-    request::Done,
+    request::{Done, Request},
+    together::{self, Group},
 };
 use crate::buffer;
 
@@ -23,9 +25,17 @@ const THREADS: usize = 64;
 
 /// A request on its way to the shared runtime.
 pub(super) struct Job {
-    pub(super) work: Work,
+    pub(super) asked: Asked,
     pub(super) ticket: Ticket,
     pub(super) switch: Arc<Switch>,
+}
+
+/// What a loop asks for.
+pub(super) enum Asked {
+    /// What is carried out by itself.
+    Alone(Work),
+    /// A get by a task, which a connector may carry out with others.
+    Get(Arc<dyn Connector>, Key),
 }
 
 /// What is to be done.
@@ -51,15 +61,37 @@ pub(super) fn hand_over(jobs: Vec<Job>) {
     };
     let mut tasks = Vec::new();
     let mut calls = Vec::new();
+    let mut gets: Vec<Gets> = Vec::new();
     for Job {
-        work,
+        asked,
         ticket,
         switch,
     } in jobs
     {
-        match work {
-            Work::Task(future) => tasks.push((Task { future, ticket }, switch)),
-            Work::Thread(call) => calls.push((call, ticket, switch)),
+        match asked {
+            Asked::Alone(Work::Task(future)) => tasks.push((Task { future, ticket }, switch)),
+            Asked::Alone(Work::Thread(call)) => calls.push((call, ticket, switch)),
+            Asked::Get(connector, key) => {
+                let same = |gets: &&mut Gets| Arc::ptr_eq(&gets.connector, &connector);
+                let get = (key, ticket, switch);
+                match gets.iter_mut().find(same) {
+                    Some(gets) => gets.all.push(get),
+                    None => gets.push(Gets {
+                        connector,
+                        all: vec![get],
+                    }),
+                }
+            }
+        }
+    }
+    for Gets { connector, all } in gets {
+        if all.len() > 1 {
+            let own = runtime.clone();
+            runtime.spawn(together::carry_out(own, connector, all));
+            continue;
+        }
+        for (key, ticket, switch) in all {
+            tasks.push((Task::get(Arc::clone(&connector), key, ticket), switch));
         }
     }
     if tasks.len() > 1 {
@@ -96,6 +128,15 @@ pub(super) fn hand_over(jobs: Vec<Job>) {
     }
 }
 
+/// Gets of one connector.
+struct Gets {
+    connector: Arc<dyn Connector>,
+    all: Vec<Get>,
+}
+
+/// A get under way.
+pub(super) type Get = (Key, Ticket, Arc<Switch>);
+
 /// Stops a job.
 #[derive(Default)]
 pub(super) struct Switch(Mutex<State>);
@@ -105,6 +146,8 @@ enum State {
     #[default]
     Waiting,
     Running(AbortHandle),
+    /// One of a group that go on without it.
+    Together(Arc<Group>, usize),
     Off,
 }
 
@@ -115,9 +158,21 @@ impl Switch {
             &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
             State::Off,
         );
-        if let State::Running(task) = before {
-            task.abort();
+        match before {
+            State::Running(task) => task.abort(),
+            State::Together(group, index) => group.give_up(index),
+            State::Waiting | State::Off => {}
         }
+    }
+
+    /// Makes the job one of a group; false if it was stopped before.
+    pub(super) fn join(&self, group: &Arc<Group>, index: usize) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*state, State::Waiting) {
+            return false;
+        }
+        *state = State::Together(Arc::clone(group), index);
+        true
     }
 
     fn is_off(&self) -> bool {
@@ -136,9 +191,20 @@ impl Switch {
 }
 
 /// A request and who waits for it. What it holds is let go of before the ticket says so.
-struct Task {
+pub(super) struct Task {
     future: Pin<Box<dyn Future<Output = Done> + Send>>,
     ticket: Ticket,
+}
+
+impl Task {
+    /// A get that is carried out by itself.
+    pub(super) fn get(connector: Arc<dyn Connector>, key: Key, ticket: Ticket) -> Self {
+        let get = async move { Request::Get(key).carry_out(&connector, Pace::Remote).await };
+        Self {
+            future: Box::pin(get),
+            ticket,
+        }
+    }
 }
 
 impl Future for Task {
@@ -169,6 +235,27 @@ impl Ticket {
 
     pub(super) fn answer(mut self, done: Done) {
         self.deliver(done);
+    }
+
+    /// Answers tickets of one loop.
+    pub(super) fn answer_all(answers: Vec<(Self, Done)>) {
+        let first = answers.first().map(|(ticket, _)| &ticket.mailbox);
+        let Some(mailbox) = first.and_then(Weak::upgrade) else {
+            for (ticket, done) in answers {
+                ticket.answer(done);
+            }
+            return;
+        };
+        let arrivals = answers.into_iter().map(|(mut ticket, done)| {
+            ticket.answered = true;
+            Arrival {
+                place: ticket.place,
+                done,
+            }
+        });
+        // Made before the mailbox is locked: the loop does not wait for it.
+        let arrivals: Vec<_> = arrivals.collect();
+        mailbox.put_all(arrivals);
     }
 
     fn deliver(&mut self, done: Done) {

@@ -57,6 +57,11 @@ impl Mailbox {
         self.tell();
     }
 
+    pub(super) fn put_all(&self, arrivals: impl IntoIterator<Item = Arrival>) {
+        self.lock().extend(arrivals);
+        self.tell();
+    }
+
     /// Takes up to `limit` results. If some are left the loop is told again, as results that come
     /// in the meantime may not tell it.
     pub(super) fn take(&self, limit: usize) -> VecDeque<Arrival> {

@@ -7,6 +7,7 @@
 //! * `bridge`: one for each loop: hands requests over, and gives the loop its results.
 //! * `mailbox`: results on their way to a loop.
 //! * `job`: a request under way, and the switch that stops it.
+//! * `together`: gets of one turn of a loop that one connector carries out together.
 //! * `fetch`: a get that is under way for whoever asks for its result first.
 //!
 //! # How a result travels
@@ -23,6 +24,7 @@ mod fetch;
 mod job;
 mod mailbox;
 mod request;
+mod together;
 
 pub(crate) use begin::{Pace, begin};
 pub(crate) use bridge::cancel_operation;
