@@ -7,6 +7,7 @@ use std::{
 
 use proxystore_core::Segment;
 use proxystore_memory::Cursor;
+use proxystore_stream::StreamError;
 use twox_hash::XxHash3_64;
 
 use super::{Connection, STAGING};
@@ -76,9 +77,17 @@ impl Connection {
     /// Why the server has ended the connection, if it said so before.
     fn last_words(&mut self) -> Option<RedisError> {
         let mut context = Context::from_waker(Waker::noop());
+        self.stream.assume_readable();
         let room = &mut self.staging[self.end..];
-        if let Poll::Ready(Ok(read)) = self.stream.poll_read(&mut context, room) {
-            self.end += read;
+        match self.stream.poll_read(&mut context, room) {
+            Poll::Ready(Ok(read)) => self.end += read,
+            // In TLS it may have said that it does not trust this side's certificate.
+            Poll::Ready(Err(error)) => {
+                let ended = StreamError::lost(&self.peer, error);
+                let is_lost = matches!(ended, StreamError::Lost { .. });
+                return (!is_lost).then(|| ended.into());
+            }
+            Poll::Pending => {}
         }
         match Head::parse(&self.staging[self.start..self.end]) {
             Ok(Some((Head::Error(line), _))) => Some(self.refused(line)),
