@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Outcome = tuple[str, str, float]
+    Outcome = tuple[str, str]
 
 LARGE = 5_000_000
 
@@ -52,7 +51,7 @@ def start(name: str, operation: Callable[[], Any]) -> None:
 
 
 def outcomes() -> dict[str, Outcome]:
-    """What became of each operation: the error's class, its text, and seconds until it ended."""
+    """What became of each operation: the class of its error, and the text."""
     for thread in _running.values():
         thread.join()
     ended = dict(_outcomes)
@@ -62,12 +61,10 @@ def outcomes() -> dict[str, Outcome]:
 
 
 def _run(name: str, operation: Callable[[], Any]) -> None:
-    begun = time.monotonic()
     try:
-        outcome = 'done', repr(operation())[:80]
+        _outcomes[name] = 'done', repr(operation())[:80]
     except Exception as e:
-        outcome = type(e).__name__, str(e)
-    _outcomes[name] = (*outcome, time.monotonic() - begun)
+        _outcomes[name] = type(e).__name__, str(e)
 
 
 def _waited_for(operation: Callable[..., Any], argument: Any) -> Any:
