@@ -143,5 +143,8 @@ pub(super) fn keep_alive(connection: &OwnedFd, time: Duration) -> io::Result<()>
     sockopt::set_socket_keepalive(connection, true)?;
     sockopt::set_tcp_keepidle(connection, half)?;
     sockopt::set_tcp_keepintvl(connection, half / LOOKS)?;
-    Ok(sockopt::set_tcp_keepcnt(connection, LOOKS)?)
+    sockopt::set_tcp_keepcnt(connection, LOOKS)?;
+    // While something that was sent is not acknowledged, the system does not look.
+    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(connection, millis)?)
 }
