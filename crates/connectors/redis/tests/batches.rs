@@ -2,23 +2,13 @@
 
 mod support;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+use proxystore_core::{Connector, ErrorKind, Key, Payload, Segment};
+
+use crate::support::{
+    Checked, now,
+    operations::{open, soon},
+    server::Server,
 };
-
-use proxystore_core::{Config, Connector, Deadline, ErrorKind, Factory, Key, Payload, Segment};
-use proxystore_redis::FACTORY;
-
-use crate::support::{Checked, now, server::Server};
-
-fn soon() -> Deadline {
-    Deadline::at(Instant::now() + Duration::from_mins(1))
-}
-
-fn open(config: &Config) -> Checked<Arc<dyn Connector>> {
-    Ok(FACTORY.open(config)?)
-}
 
 fn put_batch(connector: &dyn Connector, objects: &[Vec<u8>]) -> proxystore_core::Result<Vec<Key>> {
     let segments: Vec<_> = objects.iter().map(|bytes| [Segment::from(bytes)]).collect();

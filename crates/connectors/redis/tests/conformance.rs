@@ -6,7 +6,10 @@ mod support;
 
 use std::{env, fs, process::ExitCode, sync::Arc};
 
-use proxystore_conformance::{CASES, Damage, Elsewhere, Fixture, Outcome, check};
+use proxystore_conformance::{
+    CASES, Damage, Elsewhere, Fixture, Outcome, check,
+    program::{self, role, start, this_program},
+};
 use proxystore_core::{
     Config, Connector, Deadline, Error, ErrorKind, Factory, Field, Key, Result, Value as Plain,
 };
@@ -17,16 +20,14 @@ use proxystore_redis::{
     resp::Value,
 };
 
-use crate::support::{
-    Checked, cluster::Cluster, now, role, server::Server, start, this_program, tls::Certificates,
-};
+use crate::support::{Checked, cluster::Cluster, now, server::Server, tls::Certificates};
 
 /// What only a process that forks can show, which is tried from Python.
 const FORKS: &str = "forked-children-share-a-connector";
 
 fn main() -> ExitCode {
     match role().as_deref() {
-        None => support::main(&[
+        None => program::main(&[
             ("conforms_by_tcp", by_tcp),
             ("conforms_by_a_unix_socket", by_unix_socket),
             ("conforms_with_objects_in_parts", in_parts),
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
             ("conforms_in_a_cluster", in_a_cluster),
             ("objects_beyond_4_gib_are_taken", beyond_4_gib),
         ]),
-        Some("get") => support::main(&[("get", get)]),
+        Some("get") => program::main(&[("get", get)]),
         Some(other) => panic!("{other} is no role"),
     }
 }
@@ -255,7 +256,7 @@ impl Fixture for Redis {
         }
         let output = tempfile::TempDir::new().ok()?;
         let object = output.path().join("object");
-        let mut command = this_program().ok()?;
+        let mut command = this_program("get").ok()?;
         command
             .env("REDIS_TEST_CONFIG", print(&connector.config()))
             .env("REDIS_TEST_KEY", key.as_text()?)

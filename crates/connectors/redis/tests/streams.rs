@@ -12,11 +12,7 @@ use proxystore_core::{Deadline, ErrorKind, Payload, Segment};
 use proxystore_redis::streams::{Publisher, Queue, Subscriber};
 use proxystore_runtime::Stopped;
 
-use crate::support::{Checked, now, server::Server};
-
-fn soon() -> Deadline {
-    Deadline::at(Instant::now() + Duration::from_secs(30))
-}
+use crate::support::{Checked, now, operations::soon, server::Server};
 
 fn publish(publisher: &Publisher, channel: &str, bytes: &[u8]) -> Checked<u64> {
     let segments = [Segment::from(bytes)];

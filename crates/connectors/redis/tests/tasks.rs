@@ -15,11 +15,7 @@ use proxystore_redis::{
 };
 use proxystore_runtime::shared;
 
-use crate::support::{Checked, now, server::Server};
-
-fn soon() -> Deadline {
-    Deadline::at(Instant::now() + Duration::from_mins(1))
-}
+use crate::support::{Checked, now, operations::soon, server::Server};
 
 async fn put(connector: &dyn Connector, bytes: &[u8]) -> proxystore_core::Result<Key> {
     let segments = [Segment::from(bytes)];

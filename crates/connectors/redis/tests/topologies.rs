@@ -2,41 +2,19 @@
 
 mod support;
 
-use std::{
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
+use std::thread;
+
+use proxystore_core::{CloseOptions, ErrorKind, Key, Payload, Segment};
+use proxystore_redis::resp::Value;
+
+use crate::support::{
+    Checked,
+    cluster::Cluster,
+    now,
+    operations::{get, open, put, set, soon},
+    sentinel::Watched,
+    server::Server,
 };
-
-use proxystore_core::{
-    CloseOptions, Config, Connector, Deadline, ErrorKind, Factory, Key, Payload, Result, Segment,
-};
-use proxystore_redis::{FACTORY, resp::Value};
-
-use crate::support::{Checked, cluster::Cluster, now, sentinel::Watched, server::Server};
-
-fn soon() -> Deadline {
-    Deadline::at(Instant::now() + Duration::from_mins(1))
-}
-
-fn open(config: &Config) -> Checked<Arc<dyn Connector>> {
-    Ok(FACTORY.open(config)?)
-}
-
-fn put(connector: &dyn Connector, bytes: &[u8]) -> Result<Key> {
-    let segments = [Segment::from(bytes)];
-    now(connector.put(Payload::from(&segments), soon()))
-}
-
-fn set(connector: &dyn Connector, key: &Key, bytes: &[u8]) -> Result<()> {
-    let segments = [Segment::from(bytes)];
-    now(connector.set(key, Payload::from(&segments), soon()))
-}
-
-fn get(connector: &dyn Connector, key: &Key) -> Result<Option<Vec<u8>>> {
-    let object = now(connector.get(key, soon()))?;
-    Ok(object.map(|memory| memory.to_vec()))
-}
 
 fn number(value: &Value) -> Checked<i64> {
     match value {
