@@ -1,37 +1,30 @@
 //! Carries exchanges out: with whichever server it is for, again where that helps, and no longer
 //! than it may take.
 
+mod limit;
+mod retry;
+
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
+    future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use proxystore_core::{Config, Deadline};
-use proxystore_runtime::{allowance, sleep_until};
+use proxystore_runtime::sleep_until;
 use proxystore_stream::Address;
 
+pub(crate) use self::limit::{Limit, within};
+use self::retry::Attempts;
 use crate::{
     connection::Connection,
     error::RedisError,
     options::{Login, Options},
     pool::Pool,
-    refusal::Reason,
     servers::Directory,
     statistics::Tally,
 };
-
-/// How often a lost connection is replaced for one exchange.
-const REPLACED: u32 = 3;
-/// How often a server may send an exchange on to another.
-const REDIRECTED: u32 = 16;
-/// The first pause before an exchange that a server cannot carry out for the moment is tried again.
-const PAUSE: Duration = Duration::from_millis(5);
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Commands and their replies, with one server.
 pub(crate) trait Exchange: Send {
@@ -56,47 +49,6 @@ pub(crate) trait Exchange: Send {
     /// Whether it is one command, which a server may ask to be sent to another just this once.
     fn is_single(&self) -> bool {
         true
-    }
-}
-
-/// By when an operation must have ended, and whom it waits for.
-pub(crate) struct Limit {
-    given: Deadline,
-    timeout: Duration,
-    now: Mutex<(Deadline, Arc<str>)>,
-}
-
-impl Limit {
-    /// Gives more time, as so many bytes are about to move.
-    pub(crate) fn extend(&self, bytes: u64) {
-        let deadline = allowance(self.given, self.timeout, bytes);
-        self.update(|(current, _)| *current = deadline);
-    }
-
-    /// Gives more time, as the server is asked to wait for so long.
-    pub(crate) fn delay(&self, wait: Duration) {
-        let deadline = allowance(self.given, self.timeout.saturating_add(wait), 0);
-        self.update(|(current, _)| *current = deadline);
-    }
-
-    fn waits_for(&self, peer: &Arc<str>) {
-        self.update(|(_, current)| current.clone_from(peer));
-    }
-
-    fn deadline(&self) -> Deadline {
-        self.update(|(deadline, _)| *deadline)
-    }
-
-    fn peer(&self) -> Arc<str> {
-        self.update(|(_, peer)| Arc::clone(peer))
-    }
-
-    fn timed_out(&self) -> RedisError {
-        RedisError::TimedOut { peer: self.peer() }
-    }
-
-    fn update<T>(&self, change: impl FnOnce(&mut (Deadline, Arc<str>)) -> T) -> T {
-        change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -128,14 +80,7 @@ impl Client {
 
     /// The limit of an operation that moves so many bytes.
     pub(crate) fn limit(&self, deadline: Deadline, bytes: u64) -> Limit {
-        Limit {
-            given: deadline,
-            timeout: self.timeout,
-            now: Mutex::new((
-                allowance(deadline, self.timeout, bytes),
-                Arc::clone(&self.peer),
-            )),
-        }
+        Limit::new(deadline, self.timeout, bytes, &self.peer)
     }
 
     /// Carries an exchange out with the server that has `slot`.
@@ -215,65 +160,28 @@ impl Client {
         limit: &Limit,
         exchange: &mut E,
     ) -> Result<E::Answer, RedisError> {
-        let mut tries = Tries::default();
-        let mut asked: Option<Arc<Address>> = None;
+        let any_server = matches!(place, Place::Slot(_));
+        let mut attempts = Attempts::default();
+        let mut asked = None;
         loop {
             let error = match self.once(place, asked.take(), limit, exchange).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let can_change = self.directory.can_change() && matches!(place, Place::Slot(_));
-            let pause = match error.refusal().map(|refusal| &refusal.reason) {
-                Some(Reason::Moved(slot, to)) if self.directory.is_cluster() => {
-                    self.directory.moved(*slot, to.clone());
-                    tries.redirected += 1;
-                    (tries.redirected <= REDIRECTED).then_some(Duration::ZERO)
-                }
-                Some(Reason::Ask(to)) if self.directory.is_cluster() => {
-                    tries.redirected += 1;
-                    if exchange.is_single() {
-                        asked = Some(Arc::new(to.clone()));
-                        (tries.redirected <= REDIRECTED).then_some(Duration::ZERO)
-                    } else {
-                        // Until all keys of the slot are where they will be.
-                        Some(tries.pause())
-                    }
-                }
-                Some(Reason::Busy) => Some(tries.pause()),
-                Some(Reason::ReadOnly) if can_change => {
-                    self.directory.forget();
-                    Some(tries.pause())
-                }
-                _ if error.is_unreachable() && can_change => {
-                    self.directory.forget();
-                    Some(tries.pause())
-                }
-                _ if error.is_lost() && exchange.is_repeatable() => {
-                    if can_change {
-                        self.directory.forget();
-                    }
-                    tries.replaced += 1;
-                    match tries.replaced {
-                        // One that was lost while it rested.
-                        1 => Some(Duration::ZERO),
-                        2..=REPLACED => Some(tries.pause()),
-                        _ => None,
-                    }
-                }
-                _ => None,
-            };
-            let Some(pause) = pause else {
+            let retry = attempts.retry(&error, exchange, &self.directory, any_server);
+            let Some(retry) = retry else {
                 return Err(error);
             };
-            let until = Instant::now() + pause;
+            let until = Instant::now() + retry.pause;
             if limit.deadline().is_past(until) {
                 return Err(error);
             }
             tracing::debug!(%error, "an exchange is tried again");
             self.tally.of(&limit.peer()).retries.add(1);
-            if !pause.is_zero() {
+            if !retry.pause.is_zero() {
                 sleep_until(until).await;
             }
+            asked = retry.asked;
         }
     }
 
@@ -337,47 +245,4 @@ impl fmt::Debug for Client {
 enum Place<'a> {
     Server(&'a Arc<Address>),
     Slot(u16),
-}
-
-/// What was tried so far.
-#[derive(Default)]
-struct Tries {
-    redirected: u32,
-    replaced: u32,
-    paused: u32,
-}
-
-impl Tries {
-    /// How long to wait before the next attempt: longer each time.
-    fn pause(&mut self) -> Duration {
-        let pause = PAUSE.saturating_mul(1 << self.paused.min(16));
-        self.paused += 1;
-        pause.min(LONGEST_PAUSE)
-    }
-}
-
-/// The outcome of `future`, unless the limit passes first, which drops the future.
-pub(crate) async fn within<T>(
-    limit: &Limit,
-    future: impl Future<Output = Result<T, RedisError>>,
-) -> Result<T, RedisError> {
-    let mut future = pin!(future);
-    let mut timer = None;
-    poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(output);
-        }
-        let Some(at) = limit.deadline().instant() else {
-            return Poll::Pending;
-        };
-        // The limit may have been extended since.
-        let timer = match &mut timer {
-            Some((until, timer)) if *until == at => timer,
-            other => &mut other.insert((at, sleep_until(at))).1,
-        };
-        Pin::new(timer)
-            .poll(context)
-            .map(|()| Err(limit.timed_out()))
-    })
-    .await
 }

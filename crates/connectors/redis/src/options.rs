@@ -61,12 +61,63 @@ pub(crate) enum Servers {
     },
 }
 
+impl Servers {
+    /// Writes the options that name these servers.
+    fn write(&self, config: &mut Config) {
+        match self {
+            Servers::One(Address::Unix(path)) => config.insert("path", path_value(path)),
+            Servers::One(Address::Tcp { host, port })
+            | Servers::Cluster(Address::Tcp { host, port }) => {
+                config.insert("hostname", host.as_str());
+                config.insert("port", i64::from(*port));
+            }
+            // Refused when parsed.
+            Servers::Cluster(Address::Unix(_)) => {}
+            Servers::Sentinel {
+                sentinels,
+                master,
+                username,
+                password,
+            } => {
+                let sentinels = sentinels
+                    .iter()
+                    .map(|address| Value::Text(address.to_string()));
+                config.insert("sentinel", sentinels.collect::<Vec<_>>());
+                config.insert("sentinel_master", master.as_str());
+                if let Some(username) = username {
+                    config.insert("sentinel_username", username.as_str());
+                }
+                if let Some(password) = password.as_ref().and_then(Secret::to_option) {
+                    config.insert("sentinel_password", password);
+                }
+            }
+        }
+    }
+}
+
 /// Who is trusted, by files in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
     authority: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Writes the options that name these files.
+    fn write(&self, config: &mut Config) {
+        config.insert("tls", true);
+        let files = [
+            ("authority", &self.authority),
+            ("certificate", &self.certificate),
+            ("certificate_key", &self.key),
+        ];
+        for (name, path) in files {
+            if let Some(path) = path {
+                config.insert(name, path_value(path));
+            }
+        }
+    }
 }
 
 /// How to log in at a server.
@@ -142,34 +193,7 @@ impl Options {
 
     pub(crate) fn to_config(&self) -> Config {
         let mut config = Config::new();
-        match &self.servers {
-            Servers::One(Address::Unix(path)) => config.insert("path", path_value(path)),
-            Servers::One(Address::Tcp { host, port })
-            | Servers::Cluster(Address::Tcp { host, port }) => {
-                config.insert("hostname", host.as_str());
-                config.insert("port", i64::from(*port));
-            }
-            // Refused when parsed.
-            Servers::Cluster(Address::Unix(_)) => {}
-            Servers::Sentinel {
-                sentinels,
-                master,
-                username,
-                password,
-            } => {
-                let sentinels = sentinels
-                    .iter()
-                    .map(|address| Value::Text(address.to_string()));
-                config.insert("sentinel", sentinels.collect::<Vec<_>>());
-                config.insert("sentinel_master", master.as_str());
-                if let Some(username) = username {
-                    config.insert("sentinel_username", username.as_str());
-                }
-                if let Some(password) = password.as_ref().and_then(Secret::to_option) {
-                    config.insert("sentinel_password", password);
-                }
-            }
-        }
+        self.servers.write(&mut config);
         if self.clear {
             config.insert("clear", true);
         }
@@ -183,17 +207,7 @@ impl Options {
             config.insert("database", i64::from(self.database));
         }
         if let Some(tls) = &self.tls {
-            config.insert("tls", true);
-            let files = [
-                ("authority", &tls.authority),
-                ("certificate", &tls.certificate),
-                ("certificate_key", &tls.key),
-            ];
-            for (name, path) in files {
-                if let Some(path) = path {
-                    config.insert(name, path_value(path));
-                }
-            }
+            tls.write(&mut config);
         }
         if matches!(self.servers, Servers::Cluster(_)) {
             config.insert("cluster", true);

@@ -37,16 +37,7 @@ pub(super) fn servers(reader: &ConfigReader<'_>, url: Option<Address>) -> Result
         if cluster {
             return Err(reader.invalid("cluster", "is given beside sentinel"));
         }
-        let parsed: Option<Vec<_>> = sentinels.iter().map(|text| host_and_port(text)).collect();
-        return Ok(Servers::Sentinel {
-            sentinels: parsed
-                .filter(|sentinels| !sentinels.is_empty())
-                .ok_or_else(|| reader.invalid("sentinel", "is no list of host:port"))?,
-            master: text(reader, "sentinel_master")?
-                .ok_or_else(|| reader.invalid("sentinel_master", "is missing beside sentinel"))?,
-            username: text(reader, "sentinel_username")?,
-            password: secret(reader, "sentinel_password")?,
-        });
+        return watched(reader, &sentinels);
     }
     for name in ["sentinel_master", "sentinel_username", "sentinel_password"] {
         if text(reader, name)?.is_some() {
@@ -70,6 +61,20 @@ pub(super) fn servers(reader: &ConfigReader<'_>, url: Option<Address>) -> Result
         (true, address) => Ok(Servers::Cluster(address)),
         (false, address) => Ok(Servers::One(address)),
     }
+}
+
+/// The servers that these sentinels watch.
+fn watched(reader: &ConfigReader<'_>, sentinels: &[String]) -> Result<Servers> {
+    let parsed: Option<Vec<_>> = sentinels.iter().map(|text| host_and_port(text)).collect();
+    Ok(Servers::Sentinel {
+        sentinels: parsed
+            .filter(|sentinels| !sentinels.is_empty())
+            .ok_or_else(|| reader.invalid("sentinel", "is no list of host:port"))?,
+        master: text(reader, "sentinel_master")?
+            .ok_or_else(|| reader.invalid("sentinel_master", "is missing beside sentinel"))?,
+        username: text(reader, "sentinel_username")?,
+        password: secret(reader, "sentinel_password")?,
+    })
 }
 
 pub(super) fn tls(reader: &ConfigReader<'_>, url: bool) -> Result<Option<Tls>> {
