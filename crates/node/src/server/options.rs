@@ -34,7 +34,7 @@ pub struct NodeOptions {
     pub is_daemon: bool,
     /// Threads that serve connections. None is one for each processor, four at most.
     pub threads: Option<usize>,
-    /// What strangers may take.
+    /// What clients may take, before and after they are authenticated.
     pub limits: ServerLimits,
 }
 
@@ -98,9 +98,9 @@ pub struct Certificates {
 pub struct ServerLimits {
     /// Connections at once.
     pub connections: usize,
-    /// Those of them that have not shown yet who they are; beyond it the oldest is closed.
+    /// Those of them that are not authenticated yet; beyond it the oldest is closed.
     pub strangers: usize,
-    /// How long they have for that.
+    /// How long authentication may take.
     pub introduction: Duration,
     /// How long a client may be silent that owes something: the rest of an object, or taking what
     /// it asked for.

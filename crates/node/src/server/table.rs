@@ -26,14 +26,14 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct State {
     next: u64,
-    /// Those of whom nobody knows who they are, the oldest first.
+    /// Connections that are not authenticated yet, the oldest first.
     strangers: BTreeMap<u64, AbortHandle>,
     connections: BTreeMap<u64, Arc<Connected>>,
     /// How many connections each of the node's threads serves.
     loads: Vec<usize>,
     draining: bool,
     total: u64,
-    /// Those that ended before it was known who they are.
+    /// Connections that ended before they were authenticated.
     rejected: u64,
 }
 
@@ -117,8 +117,8 @@ impl Table {
         state.strangers.insert(number, task);
     }
 
-    /// Lets the oldest of those go of whom nobody knows who they are: the system has no room for
-    /// more. Whether there was one.
+    /// Ends the oldest connection that is not authenticated yet, as the system has no room for more.
+    /// Whether there was one.
     pub(super) fn make_room(&self) -> bool {
         let mut state = self.lock();
         let is_one = !state.strangers.is_empty();
@@ -215,7 +215,7 @@ impl Seat {
         known < self.table.limits.connections
     }
 
-    /// It is known who is there: the connection stays until one of the two ends it.
+    /// The client is authenticated: the connection stays until one of the two ends it.
     pub(super) fn introduced(&self) {
         self.table.lock().strangers.remove(&self.number);
     }
