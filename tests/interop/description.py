@@ -32,6 +32,9 @@ def describe(obj: Any) -> Any:
 def _describe_array(array: Any) -> Any:
     if array.dtype.hasobject:
         content: Any = [describe(item) for item in array.ravel(order='C').tolist()]
+    elif array.dtype.names:
+        # Not the bytes of the whole: what lies between the fields is nobody's, and copies differ in it.
+        content = [(name, _describe_array(array[name])) for name in array.dtype.names]
     else:
         content = array.tobytes(order='C')
     flags = array.flags
