@@ -33,7 +33,7 @@ def _describe_array(array: Any) -> Any:
     if array.dtype.hasobject:
         content: Any = [describe(item) for item in array.ravel(order='C').tolist()]
     elif array.dtype.names:
-        # Not the bytes of the whole: what lies between the fields is nobody's, and copies differ in it.
+        # Not the bytes of the whole: copies differ in what lies between the fields.
         content = [(name, _describe_array(array[name])) for name in array.dtype.names]
     else:
         content = array.tobytes(order='C')
