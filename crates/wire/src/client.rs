@@ -363,6 +363,12 @@ impl Session {
         if !slot.awaits(&reply) {
             return Err(Violation::Unexpected { kind });
         }
+        Ok(self.replied(stream, reply, now))
+    }
+
+    /// Takes a reply to the request on `stream`, which waits for it.
+    fn replied<'a>(&mut self, stream: u32, reply: Reply<'a>, now: Instant) -> Option<Event<'a>> {
+        let slot = self.slots.of(stream)?;
         let (state, cancelled) = (slot.state, slot.cancelled);
         if let Reply::Found { len, sum } = reply {
             slot.state = State::Receiving;
@@ -373,7 +379,7 @@ impl Session {
             };
             self.link.expect(stream, len, state, now);
             let stream = StreamId(stream);
-            return Ok((!cancelled).then_some(Event::Found { stream, len, sum }));
+            return (!cancelled).then_some(Event::Found { stream, len, sum });
         }
         if cancelled
             && let (
@@ -387,7 +393,7 @@ impl Session {
             slot.asked = Asked::Evict { undoes: Some(key) };
             slot.state = State::Asked;
             self.link.sender.push(Kind::Evict, 0, stream, &key.bytes());
-            return Ok(None);
+            return None;
         }
         match state {
             // Only a refusal comes before the end. The node waits to hear that no more will come.
@@ -402,6 +408,6 @@ impl Session {
         }
         self.slots.free(stream);
         let stream = StreamId(stream);
-        Ok((!cancelled).then_some(Event::Reply { stream, reply }))
+        (!cancelled).then_some(Event::Reply { stream, reply })
     }
 }
