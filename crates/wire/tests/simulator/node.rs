@@ -1,5 +1,7 @@
 //! A node: what turns its sessions.
 
+mod requests;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -7,54 +9,21 @@ use std::{
 };
 
 use proxystore_wire::{
-    Limits, ObjectKey, StreamId, Sum, Violation,
+    Limits, StreamId, Violation,
     frame::STAGED,
     handshake::{Authentication, HandshakeError, NodeHandshake},
-    message::{Mode, Refusal, Reply, ReportBuilder, Request},
+    message::{Refusal, Reply},
     server::{Event, Session, Ticket},
 };
 
-use crate::{
-    pipe::Pipe,
-    random::Random,
-    storage::{Storage, Stored},
-};
+use self::requests::{Arriving, Pending, refuse};
+use crate::{pipe::Pipe, random::Random, storage::Storage};
 
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// The most that a session may have waiting to be sent, in bytes: what it stops at, and what one
 /// event may add.
 pub(crate) const MOST_QUEUED: usize = (256 << 10) + (128 << 10);
-
-/// A put that is arriving.
-#[derive(Debug)]
-struct Arriving {
-    key: ObjectKey,
-    mode: Mode,
-    len: usize,
-    bytes: Vec<u8>,
-    sum: Sum,
-    is_accepted: bool,
-}
-
-/// What was asked for and is not answered yet, as storages take their time.
-#[derive(Debug)]
-enum Pending {
-    Put {
-        key: ObjectKey,
-        mode: Mode,
-        bytes: Vec<u8>,
-        sum: u64,
-    },
-    Get {
-        key: ObjectKey,
-        whole: bool,
-    },
-    Exists(ObjectKey),
-    Evict(ObjectKey),
-    Clear,
-    Status,
-}
 
 enum Phase {
     Handshake(Box<NodeHandshake>),
@@ -215,78 +184,6 @@ impl NodeConnection {
         used
     }
 
-    fn drop_request(&mut self, ticket: Ticket, storage: &mut Storage) {
-        self.over = Some(ticket);
-        if let Some(arriving) = self.arriving.remove(&ticket) {
-            storage.release(arriving.len);
-        }
-        if let Some(index) = self.pending.iter().position(|(known, _)| *known == ticket)
-            && let (_, Pending::Put { bytes, .. }) = self.pending.remove(index)
-        {
-            storage.release(bytes.len());
-        }
-        self.sending.retain(|_, (known, _)| *known != ticket);
-    }
-
-    fn begin(
-        &mut self,
-        ticket: Ticket,
-        request: &Request<'_>,
-        storage: &mut Storage,
-        now: Instant,
-        random: &mut Random,
-    ) {
-        let Phase::Session(session) = &mut self.phase else {
-            return;
-        };
-        let pending = match *request {
-            Request::Put {
-                key,
-                mode,
-                sum,
-                bytes,
-            } => {
-                if !storage.reserve(bytes.len() as u64) {
-                    refuse(session, ticket, Refusal::Full);
-                    return;
-                }
-                let bytes = bytes.to_vec();
-                Pending::Put {
-                    key,
-                    mode,
-                    bytes,
-                    sum,
-                }
-            }
-            Request::Begin { key, mode, len } => {
-                if !storage.reserve(len) {
-                    refuse(session, ticket, Refusal::Full);
-                    return;
-                }
-                let is_accepted = !random.once_in(4);
-                if is_accepted {
-                    session.accept(ticket, now);
-                }
-                let arriving = Arriving {
-                    key,
-                    mode,
-                    len: usize::try_from(len).expect("within the budget"),
-                    bytes: Vec::new(),
-                    sum: Sum::new(),
-                    is_accepted,
-                };
-                self.arriving.insert(ticket, arriving);
-                return;
-            }
-            Request::Get { key, whole } => Pending::Get { key, whole },
-            Request::Exists { key } => Pending::Exists(key),
-            Request::Evict { key } => Pending::Evict(key),
-            Request::Status => Pending::Status,
-            Request::Clear => Pending::Clear,
-        };
-        self.pending.push((ticket, pending));
-    }
-
     /// The storage gets on with something: places for objects, and answers.
     pub(crate) fn work(
         &mut self,
@@ -331,66 +228,6 @@ impl NodeConnection {
         let any = !self.pending.is_empty();
         self.answer(storage, random);
         any
-    }
-
-    fn answer(&mut self, storage: &mut Storage, random: &mut Random) {
-        let Phase::Session(session) = &mut self.phase else {
-            return;
-        };
-        if self.pending.is_empty() {
-            return;
-        }
-        let (ticket, pending) = self.pending.swap_remove(random.below(self.pending.len()));
-        let was_open = match pending {
-            Pending::Put {
-                key,
-                mode,
-                bytes,
-                sum,
-            } => match storage.commit(&key, mode, bytes, sum) {
-                Ok(()) => session.respond(ticket, &Reply::Done),
-                Err(refusal) => refuse(session, ticket, refusal),
-            },
-            Pending::Get { key, whole } => match storage.get(&key) {
-                None => session.respond(ticket, &Reply::Absent),
-                Some(Stored { bytes, sum, .. }) => {
-                    let (len, sum) = (bytes.len() as u64, *sum);
-                    if session.is_inline(bytes.len()) {
-                        session.respond(ticket, &Reply::Object { sum, bytes })
-                    } else if whole {
-                        self.sending
-                            .insert(ticket.stream(), (ticket, Arc::clone(bytes)));
-                        session.respond(ticket, &Reply::Found { len, sum })
-                    } else {
-                        session.respond(ticket, &Reply::Elsewhere { len })
-                    }
-                }
-            },
-            Pending::Exists(key) => match storage.get(&key) {
-                None => session.respond(ticket, &Reply::Absent),
-                Some(stored) => {
-                    let len = stored.bytes.len() as u64;
-                    session.respond(ticket, &Reply::Present { len })
-                }
-            },
-            Pending::Evict(key) => {
-                storage.evict(&key);
-                session.respond(ticket, &Reply::Done)
-            }
-            Pending::Clear => {
-                storage.clear();
-                session.respond(ticket, &Reply::Done)
-            }
-            Pending::Status => {
-                let mut report = ReportBuilder::new();
-                report.add("objects", storage.len() as u64);
-                session.respond(ticket, &Reply::Report(report.as_report()))
-            }
-        };
-        assert!(
-            was_open,
-            "a request that was neither answered nor cancelled is open"
-        );
     }
 
     pub(crate) fn write(&mut self, pipe: &mut Pipe, now: Instant, random: &mut Random) -> bool {
@@ -454,11 +291,6 @@ impl NodeConnection {
             assert!(session.under_way() <= streams, "more requests than allowed");
         }
     }
-}
-
-fn refuse(session: &mut Session, ticket: Ticket, refusal: Refusal) -> bool {
-    let text = "in the simulator";
-    session.respond(ticket, &Reply::Refused { refusal, text })
 }
 
 /// Writes all or, sometimes, less.

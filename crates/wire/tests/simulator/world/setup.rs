@@ -38,18 +38,73 @@ fn any_len(random: &mut Random) -> usize {
     }
 }
 
+fn any_trouble(random: &mut Random) -> Trouble {
+    match random.below(8) {
+        0 => Trouble::Nothing,
+        1 => Trouble::Flips,
+        2 => Trouble::Jumps,
+        3 => Trouble::Drains,
+        4 => Trouble::Attacks,
+        5 => Trouble::Everything,
+        _ => Trouble::Cuts,
+    }
+}
+
+/// Clients of which somebody puts each object, and that do anything else with them meanwhile.
+fn any_clients(objects: usize, random: &mut Random) -> Vec<Client> {
+    let clients = (0..random.between(1, 4)).map(|_| Client {
+        plans: VecDeque::new(),
+        limits: limits(random),
+        troubles: 3,
+    });
+    let mut clients: Vec<_> = clients.collect();
+    for object in 0..objects {
+        let races = random.once_in(10);
+        let client = random.below(clients.len());
+        clients[client].plans.push_back(Plan::Put { object, races });
+    }
+    for client in &mut clients {
+        for _ in 0..random.between(1, 20) {
+            let plan = any_plan(objects, random);
+            let puts = client.plans.len().min(random.below(4));
+            let at = random.between(puts, client.plans.len() + 1);
+            client.plans.insert(at, plan);
+        }
+    }
+    clients
+}
+
+fn any_plan(objects: usize, random: &mut Random) -> Plan {
+    let object = random.below(objects);
+    match random.below(17) {
+        0 => Plan::Status,
+        1 | 2 => Plan::Exists { object },
+        3 => Plan::Evict { object },
+        5 | 6 => Plan::Set {
+            cell: random.below(2),
+            version: random.below(4),
+        },
+        7..=9 => Plan::Read {
+            cell: random.below(2),
+            whole: random.once_in(2),
+        },
+        4 => Plan::Get {
+            object,
+            forged: true,
+            whole: true,
+        },
+        _ => Plan::Get {
+            object,
+            forged: false,
+            whole: random.once_in(2),
+        },
+    }
+}
+
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let trouble = match random.below(8) {
-            0 => Trouble::Nothing,
-            1 => Trouble::Flips,
-            2 => Trouble::Jumps,
-            3 => Trouble::Drains,
-            4 => Trouble::Attacks,
-            5 => Trouble::Everything,
-            _ => Trouble::Cuts,
-        };
+        let trouble = any_trouble(&mut random);
         let objects: Vec<_> = (0..random.between(1, 12))
             .map(|_| {
                 let len = any_len(&mut random);
@@ -61,49 +116,7 @@ impl World {
             Cell::new(&lens, &mut random)
         });
         let cells: Vec<_> = cells.collect();
-        let count = objects.len();
-        let clients = (0..random.between(1, 4)).map(|_| Client {
-            plans: VecDeque::new(),
-            limits: limits(&mut random),
-            troubles: 3,
-        });
-        let mut clients: Vec<_> = clients.collect();
-        for object in 0..count {
-            let races = random.once_in(10);
-            let client = random.below(clients.len());
-            clients[client].plans.push_back(Plan::Put { object, races });
-        }
-        for client in &mut clients {
-            for _ in 0..random.between(1, 20) {
-                let object = random.below(count);
-                let plan = match random.below(17) {
-                    0 => Plan::Status,
-                    1 | 2 => Plan::Exists { object },
-                    3 => Plan::Evict { object },
-                    5 | 6 => Plan::Set {
-                        cell: random.below(2),
-                        version: random.below(4),
-                    },
-                    7..=9 => Plan::Read {
-                        cell: random.below(2),
-                        whole: random.once_in(2),
-                    },
-                    4 => Plan::Get {
-                        object,
-                        forged: true,
-                        whole: true,
-                    },
-                    _ => Plan::Get {
-                        object,
-                        forged: false,
-                        whole: random.once_in(2),
-                    },
-                };
-                let puts = client.plans.len().min(random.below(4));
-                let at = random.between(puts, client.plans.len() + 1);
-                client.plans.insert(at, plan);
-            }
-        }
+        let clients = any_clients(objects.len(), &mut random);
         let budget = if random.once_in(3) {
             random.below(50_000)
         } else {
