@@ -6,7 +6,7 @@
 //! * [`reservation`]: room for an object on its way; [`refusal`]: why there is none.
 //! * `budget`: memory that objects may take.
 //! * `spill`: objects on a disk.
-//! * `revoked`: objects that shall not come any more.
+//! * `revoked`: objects that are refused because they were evicted before they came.
 //! * [`statistics`]: what there is, and what happened.
 
 mod budget;

@@ -7,9 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-/// How many are done at once for one connection.
+/// How many are done at once for one connection: a disk is busy with as many, and threads are left for
+/// other connections.
 const AT_ONCE: usize = 4;
-/// From so many on nothing more is read from the peer.
+/// From so many on nothing more is read from the peer, which cannot make a longer queue by asking.
 const MANY: usize = 16;
 
 type Chore<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -1,4 +1,4 @@
-//! Objects that shall not come any more.
+//! Objects that are refused because they were evicted before they came.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,9 +7,10 @@ use std::{
 
 use super::Id;
 
-/// How many are remembered at most.
+/// How many are remembered at most, so that evictions of objects that never were take little memory.
 const MOST: usize = 1024;
-/// How long they are remembered: whoever sends one has given up by then.
+/// How long they are remembered: longer than the minute after which the connection of a client that
+/// is silent in the middle of a put is closed.
 const TIME: Duration = Duration::from_mins(2);
 
 /// The names of objects that were evicted before they were there.

@@ -52,7 +52,7 @@ pub enum Request<'a> {
         key: ObjectKey,
     },
     /// Remove the object. If there is none, one that is put later with [`Mode::New`] is to be
-    /// refused, for some minutes at least: it is late, on a connection that was lost.
+    /// refused for longer than a silent client may be: it is late, on a connection that was lost.
     Evict {
         /// Its key.
         key: ObjectKey,

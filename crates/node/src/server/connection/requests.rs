@@ -21,8 +21,9 @@ use crate::{
     storage::{self, Kind, Object, Reservation, Storage},
 };
 
-/// How long an object waits for others, and how often it looks for them.
+/// How long an object waits for room that transfers under way hold or are about to give back.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks for that room.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What a chore was for, and how it ended.
