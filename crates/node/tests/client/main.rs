@@ -1,27 +1,22 @@
 //! A client and a node, over real sockets.
 
+mod drops;
 mod each;
+mod leaders;
+mod losses;
 mod support;
 
 use std::{
     convert::Infallible,
-    future::Future,
     io::{Read, Write},
     net::TcpListener,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::Arc,
     thread,
-    time::{Duration, Instant},
 };
 
 use proxystore_core::{Deadline, ErrorKind, Memory, Operation, Payload, Segment, Value};
-use proxystore_node::client::{Client, Credentials, Mode, NodeAddress, ObjectKey, Settings};
-use proxystore_runtime::{Stopped, drive};
+use proxystore_node::client::{Client, Credentials, NodeAddress, ObjectKey, Settings};
+use proxystore_runtime::drive;
 use proxystore_stream::Secret;
 
 use crate::support::{Pair, WAYS, Way, in_task, key, now, pattern, settings};
@@ -209,265 +204,6 @@ fn ten_thousand_are_under_way_at_once() {
         let got = task.recv().expect("no panic").expect("no error");
         assert_eq!(got.as_deref(), Some(&b"object"[..]));
     }
-}
-
-/// Begins a get that leads, then others that wait for it, and ends the first by `end`.
-fn leader_ends(end: impl FnOnce(&Pair, &AtomicBool) + Send) {
-    let (pair, network) = Pair::apart();
-    pair.put(&key(1), b"object").expect("room");
-    network.hold();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let before = network.sent();
-        let leader = scope.spawn(|| end(&pair, &stop));
-        network.wait_beyond(before);
-        let followers: Vec<_> = (0..4)
-            .map(|_| {
-                let before = network.sent();
-                let follower = scope.spawn(|| pair.get(&key(1)));
-                network.wait_beyond(before);
-                follower
-            })
-            .collect();
-        stop.store(true, Ordering::Release);
-        leader.join().expect("it ended as it should");
-        network.release();
-        for follower in followers {
-            let got = follower.join().expect("no panic").expect("no error");
-            assert_eq!(got.as_deref(), Some(&b"object"[..]));
-        }
-    });
-}
-
-#[test]
-fn a_leader_that_ends_by_its_deadline_hands_over() {
-    leader_ends(|pair, _| {
-        // Long enough for it to lead by then, however busy the machine is.
-        let deadline = Deadline::at(Instant::now() + Duration::from_secs(2));
-        let error = now(pair.client.get(&pair.address, &key(1), deadline)).expect_err("late");
-        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
-        assert!(error.context("peer").is_some());
-    });
-}
-
-#[test]
-fn a_leader_that_a_signal_ends_hands_over() {
-    leader_ends(|pair, stop| {
-        let key = key(1);
-        let get = Operation::pending(pair.client.get(&pair.address, &key, Deadline::never()));
-        let ended = drive(get, Deadline::never(), || {
-            if stop.load(Ordering::Acquire) {
-                Err("signal")
-            } else {
-                Ok(())
-            }
-        });
-        assert!(
-            matches!(ended, Err(Stopped::Interrupted("signal"))),
-            "{ended:?}"
-        );
-    });
-}
-
-#[test]
-fn a_leader_that_panics_hands_over() {
-    leader_ends(|pair, stop| {
-        let key = key(1);
-        let get = Operation::pending(pair.client.get(&pair.address, &key, Deadline::never()));
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            drive(get, Deadline::never(), || {
-                assert!(!stop.load(Ordering::Acquire), "a panic while waiting");
-                Ok::<(), Infallible>(())
-            })
-        }));
-        assert!(ended.is_err());
-    });
-}
-
-#[test]
-fn a_connection_that_is_cut_fails_what_is_under_way_and_is_made_anew() {
-    for len in [4, 300_000] {
-        let (pair, network) = Pair::apart();
-        pair.put(&key(1), b"object").expect("room");
-        // Connections for large objects are made, too.
-        pair.put(&key(3), &pattern(len, 3)).expect("room");
-        network.hold();
-        let bytes = pattern(len, 1);
-        thread::scope(|scope| {
-            let before = network.sent();
-            let put = scope.spawn(|| pair.put(&key(2), &bytes));
-            network.wait_beyond(before + len as u64);
-            network.cut();
-            network.release();
-            let error = put.join().expect("no panic").expect_err("nobody answered");
-            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-            assert!(error.is_retryable());
-        });
-        let got = pair.get(&key(1)).expect("a new connection");
-        assert_eq!(got.as_deref(), Some(&b"object"[..]));
-        // What was put in vain is gone, or never came.
-        assert_eq!(pair.get(&key(2)).expect("no error"), None);
-        assert_eq!(pair.status("objects"), 2);
-    }
-}
-
-#[test]
-fn a_batch_that_fails_leaves_nothing_even_if_the_node_cannot_be_reached_then() {
-    let (pair, network) = Pair::apart();
-    // Connections for small and large objects are there before the network closes.
-    pair.put(&key(9), b"object").expect("room");
-    pair.put(&key(8), &pattern(300_000, 8)).expect("room");
-    let large = pattern(40_000_000, 2);
-    let segments = [[Segment::from(b"small")], [Segment::from(&large)]];
-    let payloads: Vec<_> = segments.iter().map(Payload::from).collect();
-    let keys = [key(1), key(2)];
-    thread::scope(|scope| {
-        let before = network.sent();
-        let put = scope.spawn(|| {
-            let never = Deadline::never();
-            let put = pair
-                .client
-                .put_batch(&pair.address, &keys, &payloads, never);
-            now(async { put.await.map_err(|(_, error)| error) })
-        });
-        // The small one is stored by then, and known to be.
-        network.wait_beyond(before + 100_000);
-        network.hold();
-        network.close();
-        network.cut();
-        network.release();
-        let error = put.join().expect("no panic").expect_err("it was cut");
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    });
-    assert_eq!(pair.status("objects"), 3, "nobody could remove it");
-    network.open();
-    assert_eq!(pair.get(&key(1)).expect("a new connection"), None);
-    assert_eq!(pair.get(&key(2)).expect("no error"), None);
-    assert_eq!(pair.status("objects"), 2);
-}
-
-#[test]
-fn requests_that_are_the_same_twice_survive_a_cut() {
-    let (pair, network) = Pair::apart();
-    pair.put(&key(1), b"object").expect("room");
-    network.hold();
-    thread::scope(|scope| {
-        let before = network.sent();
-        let gets: Vec<_> = (0..3).map(|_| scope.spawn(|| pair.get(&key(1)))).collect();
-        network.wait_beyond(before);
-        network.cut();
-        network.release();
-        for get in gets {
-            let got = get.join().expect("no panic").expect("it was asked again");
-            assert_eq!(got.as_deref(), Some(&b"object"[..]));
-        }
-    });
-}
-
-#[test]
-fn an_idle_connection_that_was_closed_is_noticed_before_it_is_used() {
-    let (pair, network) = Pair::apart();
-    for round in 0..3 {
-        pair.put(&key(round), b"object")
-            .expect("a connection that works");
-        network.cut();
-        // For so long a connection counts as in use.
-        thread::sleep(Duration::from_millis(120));
-    }
-}
-
-#[test]
-fn operations_can_be_dropped_at_any_point() {
-    for way in WAYS {
-        let pair = Pair::new(way);
-        let bytes = pattern(3_000_000, 1);
-        pair.put(&key(0), &bytes).expect("room");
-        let segments = [Segment::from(&bytes)];
-        for polls in 0..40 {
-            let number = 1000 + polls;
-            let payload = Payload::from(&segments);
-            let dropped = key(number);
-            // As many polls as that, then it is given up.
-            let put = pair.client.put(
-                &pair.address,
-                &dropped,
-                Mode::New,
-                payload,
-                Deadline::never(),
-            );
-            let put_ended = now(first_polls(polls, put)).expect("no error");
-            let key0 = key(0);
-            let get = pair.client.get(&pair.address, &key0, Deadline::never());
-            if let Some(got) = now(first_polls(polls, get)).expect("no error") {
-                let got = got.expect("no error").expect("it is there");
-                assert!(got.to_vec() == bytes);
-            }
-            // The connection works on.
-            pair.put(&key(number + 1000), b"small").expect("room");
-            let got = pair.get(&key(0)).expect("no error");
-            assert!(got.as_ref() == Some(&bytes), "{way:?} {polls}");
-            if put_ended.is_none() {
-                assert_eq!(
-                    pair.get(&dropped).expect("no error"),
-                    None,
-                    "{way:?} {polls}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn a_batch_that_is_dropped_at_any_point_leaves_nothing() {
-    for way in WAYS {
-        let pair = Pair::new(way);
-        let objects = [pattern(100, 1), pattern(400_000, 2), pattern(400_000, 3)];
-        let segments: Vec<_> = objects.iter().map(|bytes| [Segment::from(bytes)]).collect();
-        let payloads: Vec<_> = segments.iter().map(Payload::from).collect();
-        for polls in 0..30 {
-            let keys: Vec<_> = (0..3).map(|index| key(1000 + 3 * polls + index)).collect();
-            let never = Deadline::never();
-            let put = pair
-                .client
-                .put_batch(&pair.address, &keys, &payloads, never);
-            let ended = now(first_polls(polls, put)).expect("no error");
-            for key in &keys {
-                let found = pair.get(key).expect("no error");
-                assert_eq!(found.is_some(), ended.is_some(), "{way:?} {polls}");
-            }
-        }
-    }
-}
-
-/// The output of a future, unless it needs more polls.
-async fn first_polls<T>(
-    mut polls: u64,
-    future: impl Future<Output = T>,
-) -> Result<Option<T>, proxystore_core::Error> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        if polls == 0 {
-            return Poll::Ready(Ok(None));
-        }
-        polls -= 1;
-        future.as_mut().poll(context).map(|output| Ok(Some(output)))
-    })
-    .await
-}
-
-#[test]
-fn a_task_that_is_polled_once_and_dropped_harms_nobody() {
-    let pair = Arc::new(Pair::new(Way::Tcp));
-    pair.put(&key(0), b"object").expect("room");
-    for _ in 0..100 {
-        let key0 = key(0);
-        let mut get = pin!(pair.client.get(&pair.address, &key0, Deadline::never()));
-        let _ = get.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    }
-    let task = Arc::clone(&pair);
-    let got = in_task(async move { task.get_async(&key(0)).await });
-    let got = got.recv().expect("no panic").expect("no error");
-    assert_eq!(got.as_deref(), Some(&b"object"[..]));
 }
 
 #[test]
