@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,8 @@ _DEVICES = {NEAR: 'near', FAR: 'far'}
 _CARDS = {NEAR: '02:00:00:00:00:01', FAR: '02:00:00:00:00:02'}
 #: The card of no host: what is sent to it is dropped without a word.
 _NO_CARD = '02:00:00:00:00:99'
+
+_PROGRAMS = ('unshare', 'nsenter', 'ip', 'mount')
 
 
 class UnavailableError(Exception):
@@ -91,8 +94,7 @@ class Namespace:
         Raises:
             UnavailableError: If it is missing or fails.
         """
-        # Not every user's path has the programs of the superuser.
-        env = {**os.environ, 'PATH': f'{os.environ.get("PATH", "")}:/usr/sbin:/sbin'}
+        env = {**os.environ, 'PATH': _with_the_superusers_programs()}
         done = subprocess.run(
             [*self.command(), *command], capture_output=True, text=True, env=env, check=False
         )
@@ -165,10 +167,21 @@ def small_disk(directory: Path, size: int) -> Iterator[Namespace]:
 
 @contextlib.contextmanager
 def needed() -> Iterator[Any]:
-    """A context in which a test is skipped for want of namespaces, unless it counts."""
+    """A context in which a test is skipped where the system refuses namespaces.
+
+    Programs that are missing can be installed, so where it counts they are a failure.
+    """
+    path = _with_the_superusers_programs()
+    missing = [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
+    if missing and os.environ.get('CI'):
+        msg = f'{", ".join(missing)} missing: install util-linux and iproute2'
+        raise UnavailableError(msg)
     try:
         yield
     except UnavailableError as e:
-        if os.environ.get('CI'):
-            raise
         pytest.skip(f'no namespaces here: {e}')
+
+
+def _with_the_superusers_programs() -> str:
+    """Search path of programs; not every user's has those of the superuser."""
+    return f'{os.environ.get("PATH", "")}:/usr/sbin:/sbin'
