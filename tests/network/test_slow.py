@@ -102,7 +102,7 @@ def test_small_objects_pass_large_ones(over: Connect) -> None:
 
 
 def test_what_is_slower_ends(over: Connect) -> None:
-    connector = over(2e5, 1.0)
+    connector = over(2e5, 2.0)
     small = connector.put(b'small')
     with pytest.raises(ConnectorTimeoutError, match=HOST):
         connector.put(bytes(2_000_000))

@@ -46,6 +46,8 @@ use crate::{place::Claim, storage::Storage};
 
 /// How long whoever wants to be the node waits for another who has begun to be it.
 const STARTING: Duration = Duration::from_secs(10);
+/// How many ports of the system's choice may be claimed by others.
+const MOST_CLAIMED: usize = 64;
 /// How long a node that nobody stopped lets its clients finish.
 const DROPPING: Duration = Duration::from_secs(1);
 
@@ -105,18 +107,17 @@ impl Node {
             .map_err(NodeError::Runtime)?;
         let workers = Arc::new(workers);
         let first = workers.first().ok_or(NodeError::Ended)?;
-        let claimed = match options.port {
-            0 => None,
-            port => Some(claim(port, until)?),
+        let bind = |port| {
+            let address = Address::tcp(options.host.clone(), port);
+            on(first, Listening::bind(address))
         };
-        let tcp = Address::tcp(options.host.clone(), options.port);
-        let (tcp, address) = on(first, Listening::bind(tcp))?;
-        let Address::Tcp { port, .. } = address else {
-            return Err(NodeError::Ended);
-        };
-        let claim = match claimed {
-            Some(claim) => claim,
-            None => claim(port, until)?,
+        let (tcp, port, claim) = match options.port {
+            0 => on_any_port(|| bind(0), |port| claim(port, until))?,
+            port => {
+                let claim = claim(port, until)?;
+                let (tcp, _) = bind(port)?;
+                (tcp, port, claim)
+            }
         };
         let mut listening = vec![tcp];
         let mut socket = None;
@@ -267,6 +268,29 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// Listens on a port of the system's choice, and takes the claim to it. A node of this user may have
+/// that port in another network, which shares the directory of claims: then on another one.
+fn on_any_port<L, C>(
+    bind: impl Fn() -> Result<(L, Address), NodeError>,
+    claim: impl Fn(u16) -> Result<C, NodeError>,
+) -> Result<(L, u16, C), NodeError> {
+    // They are given back at the end, so that the system does not choose them again.
+    let mut claimed = Vec::new();
+    loop {
+        let (listening, address) = bind()?;
+        let Address::Tcp { port, .. } = address else {
+            return Err(NodeError::Ended);
+        };
+        match claim(port) {
+            Ok(claim) => return Ok((listening, port, claim)),
+            Err(NodeError::AlreadyRunning { .. }) if claimed.len() < MOST_CLAIMED => {
+                claimed.push(listening);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The outcome of `work`, done on a thread of the node.
 fn on<T: Send + 'static>(
     worker: &Worker,
@@ -278,4 +302,36 @@ fn on<T: Send + 'static>(
         let _ = tell.send(work.await);
     });
     hear.recv().map_err(|_| NodeError::Ended)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::place::Owner;
+
+    #[test]
+    fn a_port_of_the_systems_choice_is_one_that_nobody_has_claimed() {
+        let next = Cell::new(40_000);
+        let bind = || {
+            let port = next.replace(next.get() + 1);
+            Ok((port, Address::tcp("127.0.0.1", port)))
+        };
+        let is_claimed = |port| NodeError::AlreadyRunning {
+            port,
+            owner: Owner {
+                process: 1,
+                is_daemon: false,
+                address: format!("127.0.0.1:{port}"),
+            },
+        };
+        let claim = |port| (port > 40_002).then_some(()).ok_or(is_claimed(port));
+        let (listening, port, ()) = on_any_port(bind, claim).expect("a port");
+        assert_eq!((listening, port), (40_003, 40_003));
+
+        let never = |port| Err::<(), _>(is_claimed(port));
+        let error = on_any_port(bind, never).expect_err("all are claimed");
+        assert!(matches!(error, NodeError::AlreadyRunning { .. }), "{error}");
+    }
 }

@@ -131,7 +131,7 @@ impl Far {
         options.host = FAR.to_string();
         options.unix = false;
         options.encrypt = Some(false);
-        options.limits.silence = Duration::from_secs(1);
+        options.limits.silence = Duration::from_secs(4);
         options.limits.keep_alive = Duration::from_secs(8);
         let network = File::open(format!("/proc/{}/ns/net", self.0.id()))?;
         // The threads of the node are in the network of whoever starts it.
