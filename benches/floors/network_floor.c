@@ -5,6 +5,7 @@
  * standard input, one a line, and answers each with the mean time of one operation, in nanoseconds:
  *   echo-tcp, echo-unix          100 bytes there and back
  *   send-tcp, send-unix          SIZE bytes there, received into one buffer, one byte back
+ *   keep-tcp, keep-unix          the same, received into memory mapped anew and kept
  *   receive-tcp, receive-unix    one byte there, SIZE bytes back into one buffer
  *   fresh-tcp, fresh-unix        the same into memory mapped anew, with huge pages advised, and kept
  *   set, get                     SIZE bytes to and from a Redis server, in its own protocol
@@ -67,7 +68,17 @@ static void receive_all(int peer, char *bytes, size_t length)
     }
 }
 
-/* Answers one peer: 'e' echoes, 'p' takes, 'g' gives. */
+static char *fresh(void)
+{
+    int access = PROT_READ | PROT_WRITE;
+    char *memory = mmap(NULL, size, access, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        check(-1, "mmap");
+    madvise(memory, size, MADV_HUGEPAGE);
+    return memory;
+}
+
+/* Answers one peer: 'e' echoes, 'p' takes, 'k' takes and keeps, 'g' gives. */
 static void serve(int peer)
 {
     char command, small[SMALL];
@@ -76,8 +87,8 @@ static void serve(int peer)
         if (command == 'e') {
             receive_all(peer, small, SMALL - 1);
             send_all(peer, small, SMALL);
-        } else if (command == 'p') {
-            receive_all(peer, buffer, size);
+        } else if (command == 'p' || command == 'k') {
+            receive_all(peer, command == 'k' ? fresh() : buffer, size);
             send_all(peer, "k", 1);
         } else {
             send_all(peer, buffer, size);
@@ -165,16 +176,6 @@ static void get(int redis)
     receive_all(redis, end, 2);
 }
 
-static char *fresh(void)
-{
-    int access = PROT_READ | PROT_WRITE;
-    char *memory = mmap(NULL, size, access, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        check(-1, "mmap");
-    madvise(memory, size, MADV_HUGEPAGE);
-    return memory;
-}
-
 static void run(const char *command, int peer)
 {
     char small[SMALL] = "e";
@@ -182,8 +183,8 @@ static void run(const char *command, int peer)
         send_all(peer, small, SMALL);
         receive_all(peer, small, SMALL);
         small[0] = 'e';
-    } else if (command[0] == 's') {
-        send_all(peer, "p", 1);
+    } else if (command[0] == 's' || command[0] == 'k') {
+        send_all(peer, command[0] == 'k' ? "k" : "p", 1);
         send_all(peer, buffer, size);
         receive_all(peer, small, 1);
     } else {

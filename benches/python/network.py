@@ -21,7 +21,9 @@ LARGE = 10**8
 MANY = 1000
 
 ECHOES = ['echo-tcp', 'echo-unix']
-TRANSFERS = [f'{what}-{how}' for how in ('tcp', 'unix') for what in ('send', 'receive', 'fresh')]
+TRANSFERS = [
+    f'{what}-{how}' for how in ('tcp', 'unix') for what in ('send', 'keep', 'receive', 'fresh')
+]
 
 
 @contextmanager
@@ -80,7 +82,7 @@ def serve(connector: Any, size: int, kept: int = 1) -> None:
     data = bytes(size)
     number = MANY if size <= SMALL else 1 if size >= LARGE else 50
 
-    def put() -> float:
+    def put_many() -> float:
         start = time.perf_counter_ns()
         keys = [connector.put(data) for _ in range(number)]
         took = (time.perf_counter_ns() - start) / number
@@ -88,14 +90,36 @@ def serve(connector: Any, size: int, kept: int = 1) -> None:
             connector.evict(key)
         return took
 
+    def put() -> float:
+        """Put into memory that the object before has left, as who writes one key over and over."""
+        connector.evict(connector.put(data))
+        took = 0
+        for _ in range(number):
+            start = time.perf_counter_ns()
+            key = connector.put(data)
+            took += time.perf_counter_ns() - start
+            connector.evict(key)
+        return took / number
+
     def put_kept() -> float:
         """Put and leave what was put, so that the next goes into memory new to the server."""
+        # The first takes what others have left.
+        keys.append(connector.put(data))
         start = time.perf_counter_ns()
         keys.append(connector.put(data))
         return time.perf_counter_ns() - start
 
+    def get_released() -> float:
+        """Get into the memory of the result before, which nobody holds any more."""
+        connector.get(got)
+        start = time.perf_counter_ns()
+        connector.get(got)
+        return time.perf_counter_ns() - start
+
     def get_kept() -> float:
         """Get and hold what was got, so that the next goes into memory new to this process."""
+        # The first takes what others have released.
+        held.append(connector.get(got))
         start = time.perf_counter_ns()
         held.extend([connector.get(got) for _ in range(kept)])
         return (time.perf_counter_ns() - start) / kept
@@ -104,10 +128,10 @@ def serve(connector: Any, size: int, kept: int = 1) -> None:
     held: list[Any] = []
     got = connector.put(data)
     cases: dict[str, Callable[[], float]] = {
-        'put': put,
+        'put': put_many if size <= SMALL else put,
         'get': loop(lambda: connector.get(got), number),
         'exists': loop(lambda: connector.exists(got), number),
     }
     if size >= LARGE:
-        cases |= {'put-kept': put_kept, 'get-kept': get_kept}
+        cases |= {'get': get_released, 'put-kept': put_kept, 'get-kept': get_kept}
     answer(cases)

@@ -8,19 +8,20 @@ from __future__ import annotations
 import csv
 import io
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.servers import RedisServer
 
-from benches.python.harness import UPSTREAM, Contender, Row, answer, compete, table
+from benches.python.harness import ROOT, UPSTREAM, Contender, Row, answer, compete, table
 from benches.python.network import LARGE, SMALL, contender, floor, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MEDIUM = 10**6
 HUGE = 10**9
@@ -30,6 +31,8 @@ BARS = {SMALL: 1.5, MEDIUM: 1.15, LARGE: 1.15}
 BENCHMARKED = 3
 #: Milliseconds that a store may take to put and get an array of 100 MB.
 ARRAY_BAR = 220
+#: Memory that putting and getting that array may take beside it, in its sizes.
+MEMORY_BARS = (0.05, 1.05)
 
 
 @contextmanager
@@ -75,6 +78,48 @@ def arrays(port: int) -> None:
         return took
 
     answer({'both': both})
+
+
+def extra_memory(port: int) -> None:
+    """Print how much more memory a put and a get take at most, in sizes of the array of 100 MB."""
+    import numpy as np
+
+    from proxystore.connectors.redis import RedisConnector
+    from proxystore.store import Store
+
+    store = Store('memory', RedisConnector('127.0.0.1', port), cache_size=0)
+    array = np.ones(LARGE // 8)
+    store.get(store.put(array[:1000]))
+
+    def status(name: str) -> int:
+        lines = Path('/proc/self/status').read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+    def taken(operation: Callable[[], Any]) -> tuple[float, Any]:
+        # 5 resets the peak of resident memory: proc_pid_clear_refs(5).
+        Path('/proc/self/clear_refs').write_text('5')
+        before = status('VmRSS')
+        outcome = operation()
+        return (status('VmHWM') - before) / LARGE, outcome
+
+    put, key = taken(lambda: store.put(array))
+    get, _ = taken(lambda: store.get(key))
+    print(f'{put:.3f} {get:.3f}')
+
+
+def memory_line() -> str:
+    """A line about the memory that a store takes."""
+    with server() as port:
+        code = f'from benches.python import redis; redis.extra_memory({port})'
+        done = subprocess.run(
+            [sys.executable, '-c', code], check=True, capture_output=True, text=True, cwd=ROOT
+        )
+    put, get = map(float, done.stdout.split())
+    verdict = 'met' if put <= MEMORY_BARS[0] and get <= MEMORY_BARS[1] else '**missed**'
+    return (
+        f'\nMemory beside an array of 100 MB, at most: Store.put {put:.3f}, Store.get {get:.3f} of '
+        f'its size (bars {MEMORY_BARS[0]}, {MEMORY_BARS[1]}): {verdict}.\n'
+    )
 
 
 def benchmark(port: int, size: int) -> dict[str, float]:
@@ -184,7 +229,7 @@ def array_row() -> Row:
 
 def main() -> str:
     """Measure everything and lay it out."""
-    return table('Redis', [*sized_rows(), *huge_rows(), array_row()])
+    return table('Redis', [*sized_rows(), *huge_rows(), array_row()]) + memory_line()
 
 
 if __name__ == '__main__':
